@@ -1,0 +1,142 @@
+"""What a rule of the service may refuse. Bare classes: ``api/errors.py`` alone maps them to HTTP."""
+
+
+class Refused(Exception):
+    """A request that the rules refuse. ``code`` is stable and documented under ``/problems/<code>``."""
+
+    code = "refused"
+
+    def __init__(self, detail: str = "", field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class Invalid(Refused):
+    """A readable value that is not allowed; ``field`` names it."""
+
+    code = "invalid"
+
+
+class NotAvailable(Invalid):
+    """A feature of the contract that this version does not have yet."""
+
+    code = "not_available"
+
+
+class TooInaccurate(Invalid):
+    """An accuracy worse than 600 m."""
+
+    code = "too_inaccurate"
+
+
+class BadCursor(Refused):
+    """A cursor that this service did not seal for this caller and list."""
+
+    code = "bad_cursor"
+
+
+class CursorExpired(Refused):
+    """A cursor of a past epoch."""
+
+    code = "cursor_expired"
+
+
+class KeyMissing(Refused):
+    """An Idempotency-Key is required and absent."""
+
+    code = "idempotency_key_required"
+
+
+class KeyReused(Refused):
+    """The same Idempotency-Key came with another payload."""
+
+    code = "idempotency_key_reused"
+
+
+class StillRunning(Refused):
+    """The first request with this Idempotency-Key has not ended."""
+
+    code = "still_running"
+
+
+class NotFound(Refused):
+    """No such thing, or not for this caller: one answer for both."""
+
+    code = "not_found"
+
+
+class PositionRequired(Refused):
+    """The caller has no live position."""
+
+    code = "position_required"
+
+
+class NotVisible(Refused):
+    """The caller's own visibility does not allow looking."""
+
+    code = "not_visible"
+
+
+class ImplausibleMove(Refused):
+    """A move faster than 80 m/s between cells."""
+
+    code = "implausible_move"
+
+
+class AdultsOnly(Refused):
+    """The feature is for adults, and the caller is not known to be one."""
+
+    code = "adults_only"
+
+
+class Suspended(Refused):
+    """The app suspended this feature for the caller."""
+
+    code = "suspended"
+
+
+class BottlesOff(Refused):
+    """Throwing and picking need ``bottles: on``."""
+
+    code = "bottles_off"
+
+
+class Conflict(Refused):
+    """The thing is no longer in the state that the act needs."""
+
+    code = "conflict"
+
+
+class QuotaExceeded(Refused):
+    """A daily quota is used up; ``resets_at_ms`` says when it is whole again."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, detail: str, resets_at_ms: int, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.resets_at_ms = resets_at_ms
+        self.retry_after_s = retry_after_s
+
+
+class ImportRefused(Refused):
+    """A store import with rejected rows under ``on_error=refuse``; nothing was changed."""
+
+    code = "import_refused"
+
+    def __init__(self, detail: str, rejected: list[dict[str, object]], warnings: list[dict[str, object]]) -> None:
+        super().__init__(detail)
+        self.rejected = rejected
+        self.warnings = warnings
+
+
+class StateAway(Refused):
+    """The state did not answer in time. With ``outcome_unknown`` the write may or may not have happened."""
+
+    code = "state_away"
+
+    def __init__(self, detail: str = "state is not answering", *, outcome_unknown: bool = False) -> None:
+        super().__init__(detail)
+        self.outcome_unknown = outcome_unknown
+        if outcome_unknown:
+            self.code = "outcome_unknown"
