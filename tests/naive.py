@@ -1,0 +1,1 @@
+"""Slow, obvious twins of every kernel. Written for reading, never for speed."""
