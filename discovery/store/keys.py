@@ -1,0 +1,71 @@
+"""Every key that Nearhive writes: what it holds, its type, its TTL, its hash tag, and why.
+
+Keys of one tag live in one slot, so that one script may change them together; ``client.State.run`` refuses two tags.
+"""
+
+SHARDS = 1  # one server, one shard; Cluster gets 16 (STATE.md "Shards and the feed")
+
+
+def shard_of(user: str) -> int:
+    """The shard of a person's records, operations and feed; by person, never by cell, so that a move keeps order."""
+    return 0 if SHARDS == 1 else _crc16(user.encode()) % SHARDS
+
+
+def _crc16(data: bytes) -> int:
+    """CRC16/XMODEM, the hash of Redis Cluster slots."""
+    crc = 0
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
+    return crc
+
+
+def _tag(user: str) -> str:
+    return f"{{s{shard_of(user):02d}}}"
+
+
+# --- people: tag {sNN}, the person's shard, so that record and feed change in one script ---
+
+
+def feed(shard: int = 0) -> str:
+    """Stream. The one ordered feed of a shard: fields ``k`` (kind) and ``d`` (payload). Kept whole until checkpoints."""
+    return f"{{s{shard:02d}}}:feed"
+
+
+def person(user: str) -> str:
+    """Hash. Settings, age, consent, suspensions of one person (class A/B). No TTL: ends with erasure."""
+    return f"{_tag(user)}:p:{user}"
+
+
+def friend_halves(user: str) -> str:
+    """Hash. Other person -> what ``user`` shows them (JSON), or ``declined``. Owned by ``user`` alone. No TTL."""
+    return f"{_tag(user)}:f:{user}"
+
+
+def blocks(user: str) -> str:
+    """Hash. Name as ``user`` sees it -> blocked person. Two names may hold one person (a bottle's sender). No TTL."""
+    return f"{_tag(user)}:x:{user}"
+
+
+def operation(user: str, purpose: str, key_hash: str) -> str:
+    """String. Fingerprint and time of one idempotent operation. TTL 24 h, as API.md promises for the key."""
+    return f"{_tag(user)}:op:{purpose}:{key_hash}:{user}"
+
+
+def workers(shard: int = 0) -> str:
+    """Hash. Worker -> its status row (JSON), rewritten every second; readers drop rows older than 5 s. No TTL."""
+    return f"{{s{shard:02d}}}:workers"
+
+
+def demo_ready() -> str:
+    """String. The run of the living demo that has filled this world; workers of that run wait for it. TTL one day."""
+    return "{s00}:demo_ready"
+
+
+# --- shakes: tag {shake}, one ordered stream for the world (STATE.md "Shake: one stream, one rule") ---
+
+
+def shake_feed() -> str:
+    """Stream. All shakes in order, packed. Kept whole until checkpoints."""
+    return "{shake}:feed"
