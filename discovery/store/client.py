@@ -53,6 +53,8 @@ class _Call:
 class State:
     """The connection of one process and event loop to the state. Concurrent calls have no order among themselves."""
 
+    connection_errors: tuple[type[Exception], ...] = (RedisError, OSError)  # what a :meth:`blocking` client may raise
+
     def __init__(self, url: str, *, deadline_s: float = 3.0) -> None:
         """``url``: ``unix:///path``, ``redis://`` or ``rediss://``. Raises ValueError for anything else."""
         _check_url(url)
@@ -219,7 +221,8 @@ def _away(failure: BaseException, sent: bool) -> StateAway:
 
 
 def _pack(command: tuple[_Argument, ...]) -> bytes:
-    return hiredis.pack_command(cast(Any, command))  # its stub says a tuple of one
+    packed: bytes = hiredis.pack_command(cast(Any, command))  # its stub says a tuple of one
+    return packed
 
 
 async def _send_and_read(connection: AbstractConnection, calls: list[_Call], *, last: bool = False) -> list[_Call]:

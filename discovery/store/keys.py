@@ -69,3 +69,52 @@ def demo_ready() -> str:
 def shake_feed() -> str:
     """Stream. All shakes in order, packed. Kept whole until checkpoints."""
     return "{shake}:feed"
+
+
+# --- bottles: tag {sea}, one slot, so that one script moves a bottle between the sea and its one owner ---
+# lua/bottle_sea.lua builds bottle, replies and mine from the same prefixes for bottles that a script draws or sweeps.
+
+
+def sea_index() -> str:
+    """Hash. Position 0..n-1 -> id of a floating bottle, dense: HLEN is the count, a draw is one HGET. No TTL: the sea."""
+    return "{sea}:index"
+
+
+def sea_holds() -> str:
+    """Zset. Picked, unanswered bottle -> when its hold lapses (ms). No TTL: each script sweeps it."""
+    return "{sea}:holds"
+
+
+def sea_ends() -> str:
+    """Zset. Bottle -> when it ends, and once ended when it is buried (ms). No TTL: each script sweeps it."""
+    return "{sea}:ends"
+
+
+def sea_bottle(bottle_id: str) -> str:
+    """Hash. One bottle. No TTL while it is in the sea or held, for the index must not lose it; else its end + a day."""
+    return f"{{sea}}:bottle:{bottle_id}"
+
+
+def sea_replies(bottle_id: str) -> str:
+    """List. The thread, oldest first: side, ms, text. TTL as its bottle."""
+    return f"{{sea}}:replies:{bottle_id}"
+
+
+def sea_seen(person: str) -> str:
+    """Zset. Bottle that this person threw or picked -> its end (ms); ended ones are trimmed. TTL last end + a day."""
+    return f"{{sea}}:seen:{person}"
+
+
+def sea_quota(person: str) -> str:
+    """Hash. UTC day (server TIME), throws, picks. TTL an hour after midnight; the day is inside, only a script knows it."""
+    return f"{{sea}}:quota:{person}"
+
+
+def sea_operation(operation_hash: str) -> str:
+    """String. Fingerprint, bottle and answer of one idempotent operation; named by HMAC of caller and key. TTL 24 h."""
+    return f"{{sea}}:op:{operation_hash}"
+
+
+def sea_mine(user: str) -> str:
+    """Zset. 't' or 'p' and a bottle that ``user`` threw or holds -> when (us, unique). TTL last end + two days."""
+    return f"{{sea}}:mine:{user}"

@@ -1,0 +1,99 @@
+"""People nearby: the plain list under Shake and Radar, in bands between published cells of both sides, never metres."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from discovery.errors import BadCursor, CursorExpired, NotVisible
+from discovery.friends import Friendships
+from discovery.people import EVERYONE, People
+from discovery.positions import Positions
+from discovery.presence import Presence
+from discovery.safety import Blocks
+from discovery.sealed import Sealer
+from geo.crowd import band_cells
+from geo.privacy import STRANGER_BANDS_M, bands_within
+
+_CURSOR = struct.Struct("<qIBQ")  # stranger edge, radius, band, offset on the circle
+_PURPOSE = "nearby"
+
+
+@dataclass(slots=True, frozen=True)
+class Neighbour:
+    """One stranger: who, and the band between the two published cells."""
+
+    user: str
+    distance_min_m: int
+    distance_max_m: int
+
+
+@dataclass(slots=True, frozen=True)
+class NearbyPage:
+    """One page of the list; ``edge_ms`` is the stranger edge that fixed its cells."""
+
+    people: list[Neighbour]
+    edge_ms: int
+    next_cursor: str | None
+
+
+class Nearby:
+    """Lists strangers band by band, inside a band from the viewer's place on the keyed circle."""
+
+    def __init__(
+        self,
+        people: People,
+        presence: Presence,
+        friendships: Friendships,
+        blocks: Blocks,
+        positions: Positions,
+        sealer: Sealer,
+    ) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._blocks = blocks
+        self._positions = positions
+        self._sealer = sealer
+
+    async def page(self, user: str, radius_m: int, limit: int, cursor: str | None, now_ms: int) -> NearbyPage:
+        """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired."""
+        viewer = await self._positions.require_live(user)
+        if self._people.visibility_at(viewer, now_ms) != EVERYONE:
+            raise NotVisible("only who is visible to everyone sees this list")
+        after = None if cursor is None else self._open(cursor, user, radius_m)
+        cell = self._presence.stranger_cell(viewer)
+        slots, bands, offsets = self._presence.crowd(now_ms).page(
+            [band_cells(cell, band) for band in range(bands_within(radius_m))],
+            self._presence.viewer_key(viewer),
+            after,
+            limit + 1,
+            self._presence.shown_until_ms,
+            now_ms,
+            self._excluded(viewer),
+        )
+        more = len(slots) > limit
+        last = (int(bands[limit - 1]), int(offsets[limit - 1])) if more else None
+        found = [self._neighbour(int(slot), int(band)) for slot, band in zip(slots[:limit], bands[:limit], strict=True)]
+        return NearbyPage(found, self._presence.stranger_edge_ms, None if last is None else self._seal(user, radius_m, last))
+
+    def _neighbour(self, slot: int, band: int) -> Neighbour:
+        return Neighbour(self._people.ids[slot], STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
+
+    def _excluded(self, viewer: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+        """Self, the blocked, and accepted friends: those are in radar, and a hidden one must not be found here."""
+        slots = {viewer, *self._blocks.either_way(viewer), *self._friendships.friends(viewer)}
+        return np.array(sorted(slots), dtype=np.int32)
+
+    def _seal(self, user: str, radius_m: int, last: tuple[int, int]) -> str:
+        payload = _CURSOR.pack(self._presence.stranger_edge_ms, radius_m, *last)
+        return self._sealer.seal(_PURPOSE, payload, user.encode())
+
+    def _open(self, cursor: str, user: str, radius_m: int) -> tuple[int, int]:
+        payload = self._sealer.open(_PURPOSE, cursor, user.encode())
+        edge_ms, sealed_radius_m, band, offset = _CURSOR.unpack(payload)
+        if sealed_radius_m != radius_m:
+            raise BadCursor("the cursor belongs to another radius")
+        if edge_ms != self._presence.stranger_edge_ms:
+            raise CursorExpired("the list moved on: start again without a cursor")
+        return band, offset

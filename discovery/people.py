@@ -1,0 +1,151 @@
+"""Who is known, by slot: ids, settings, ages. Folded from the feed; every question about a person starts here."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, OWN
+from discovery.sealed import Sealer
+
+NOBODY, FRIENDS, EVERYONE = range(3)
+VISIBILITIES = ("nobody", "friends", "everyone")
+
+AGE_UNKNOWN, AGE_ADULT, AGE_MINOR = range(3)
+AGES = (None, "adult", "minor")
+
+FOR_EVER = np.iinfo(np.int64).max
+_FIRST_CAPACITY = 1024
+
+
+def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
+    """A copy of ``column`` with ``capacity`` rows, the new ones zero."""
+    larger = np.zeros(capacity, dtype=column.dtype)
+    larger[: len(column)] = column
+    return larger
+
+
+class People:
+    """Columns indexed by slot. A slot is given at a person's first mention and kept."""
+
+    def __init__(self, sealer: Sealer, *, require_age: bool) -> None:
+        self._sealer = sealer
+        self._require_age = require_age
+        self._slots: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.hashes = np.zeros(_FIRST_CAPACITY, np.uint64)  # keyed: what orders and digests use instead of ids
+        self.visibility = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.fallback = np.zeros(_FIRST_CAPACITY, np.uint8)  # what visibility lapses to
+        self.visible_until_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # 0: does not lapse
+        self.bottles = np.zeros(_FIRST_CAPACITY, np.bool_)
+        self.age_app = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.age_claim = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.cleared = np.zeros(_FIRST_CAPACITY, np.bool_)  # the person's own clear stands against the app
+        self.suspensions: dict[int, dict[str, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def slot(self, user: str) -> int | None:
+        """Slot of a known person."""
+        return self._slots.get(user)
+
+    def slot_or_new(self, user: str) -> int:
+        """Slot of a person, given now if this is the first mention. Only folds may call it."""
+        slot = self._slots.get(user)
+        return self._add(user) if slot is None else slot
+
+    def slots_or_new(self, users: list[str]) -> NDArray[np.int32]:
+        """Slots int32[n] of a batch."""
+        known = self._slots
+        return np.fromiter(
+            (known[user] if user in known else self._add(user) for user in users), dtype=np.int32, count=len(users)
+        )
+
+    def hash_of(self, user: str) -> int:
+        """The keyed 64-bit hash of an id, known or not."""
+        return self._sealer.hash64("person", user)
+
+    def _add(self, user: str) -> int:
+        slot = len(self.ids)
+        if slot == len(self.hashes):
+            self._grow(2 * slot)
+        self._slots[user] = slot
+        self.ids.append(user)
+        self.hashes[slot] = self.hash_of(user)
+        return slot
+
+    def _grow(self, capacity: int) -> None:
+        for name, column in vars(self).items():
+            if isinstance(column, np.ndarray):
+                setattr(self, name, grown(column, capacity))
+
+    # --- fold ---
+
+    def fold_claims(self, slots: NDArray[np.int32], flags: NDArray[np.uint8]) -> None:
+        """Ages that tokens claimed, and the end of a clear by the person's own report."""
+        claimed = (flags & CLAIM_KNOWN) != 0
+        adult = (flags & CLAIM_ADULT) != 0
+        self.age_claim[slots[claimed]] = np.where(adult[claimed], AGE_ADULT, AGE_MINOR)
+        self.cleared[slots[(flags & OWN) != 0]] = False
+
+    def fold_settings(self, change: dict[str, Any], now_ms: int) -> int:
+        """Apply one settings record; returns the slot."""
+        slot = self.slot_or_new(change["u"])
+        if "visibility" in change:
+            self._fold_visibility(slot, VISIBILITIES.index(change["visibility"]), change["until"], now_ms)
+        if "bottles" in change:
+            self.bottles[slot] = change["bottles"]
+        if "age" in change:
+            self.age_app[slot] = AGES.index(change["age"])
+        if "claim" in change:
+            self.age_claim[slot] = AGES.index(change["claim"])
+        if "suspended" in change:
+            self.suspensions[slot] = change["suspended"]
+        return slot
+
+    def _fold_visibility(self, slot: int, visibility: int, until_ms: int, now_ms: int) -> None:
+        before = self.visibility_at(slot, now_ms)
+        if visibility != EVERYONE:
+            self.fallback[slot] = NOBODY
+        elif before != EVERYONE:
+            self.fallback[slot] = before
+        self.visibility[slot] = visibility
+        self.visible_until_ms[slot] = until_ms
+
+    # --- questions ---
+
+    def visibility_at(self, slot: int, now_ms: int) -> int:
+        """What the person shows now: the setting, or what it lapsed to."""
+        until_ms = self.visible_until_ms[slot]
+        return int(self.visibility[slot] if until_ms == 0 or now_ms < until_ms else self.fallback[slot])
+
+    def is_adult(self, slot: int) -> bool:
+        """The lower of token claim and app value; unknown counts as minor unless ages are not required."""
+        return bool(self._adults(np.array([slot]))[0])
+
+    def adult_with(self, slot: int | None, claim: str | None) -> bool:
+        """Like ``is_adult`` with the claim of the token at hand; also for who is not known yet."""
+        app = AGE_UNKNOWN if slot is None else int(self.age_app[slot])
+        values = {app, AGES.index(claim)} - {AGE_UNKNOWN}
+        return AGE_MINOR not in values and (AGE_ADULT in values or not self._require_age)
+
+    def _adults(self, slots: NDArray[Any]) -> NDArray[np.bool_]:
+        app, claim = self.age_app[slots], self.age_claim[slots]
+        known_adult = (app == AGE_ADULT) | (claim == AGE_ADULT)
+        minor = (app == AGE_MINOR) | (claim == AGE_MINOR)
+        return np.asarray(~minor & (known_adult | (not self._require_age)))
+
+    def suspended(self, slot: int, feature: str, now_ms: int) -> bool:
+        """Whether the app suspended ``feature`` for this person at this time."""
+        return self.suspensions.get(slot, {}).get(feature, 0) > now_ms
+
+    def strangers_until_ms(self, slots: NDArray[np.int32], now_ms: int) -> NDArray[np.int64]:
+        """int64[n]: until when settings alone let strangers see each person; 0 = not at all."""
+        until = self.visible_until_ms[slots]
+        open_end = np.where(until == 0, FOR_EVER, until)
+        shown = (self.visibility[slots] == EVERYONE) & self._adults(slots)
+        if self.suspensions:
+            suspended = [slot for slot in self.suspensions if self.suspended(slot, "nearby", now_ms)]
+            shown &= ~np.isin(slots, suspended)
+        return np.asarray(np.where(shown, open_end, 0), dtype=np.int64)

@@ -1,0 +1,196 @@
+"""The acts on one's own position: report, look, clear; and the same reports in bulk by the app's backend."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from discovery.errors import NotFound, PositionRequired, TooInaccurate
+from discovery.friends import Friendships
+from discovery.people import AGES, NOBODY, VISIBILITIES, People
+from discovery.presence import Presence
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, OWN, Report, pack
+from discovery.store import keys
+from discovery.store.feed import EntryId, parse_id
+from discovery.store.writer import WRITE_DEADLINE_S, Writer
+from geo.privacy import PRECISION_RESOLUTION, ExactPoint, snap, snap_many
+
+DEFAULT_TTL_S = 7200
+SHORTEST_TTL_S, LONGEST_TTL_S = 3600, 28_800
+WORST_ACCURACY_M = 600.0
+_GATHER_S = 0.002  # group commit: one XADD carries what came in this time
+
+
+@dataclass(slots=True, frozen=True)
+class PositionView:
+    """What the person is told of their own position."""
+
+    expires_at_ms: int
+    next_epoch_at_ms: int
+    published: int
+    finest: tuple[int, str] | None  # cell and the audience that sees it
+    visibility: str
+
+
+@dataclass(slots=True, frozen=True)
+class AppPosition:
+    """One row of the app's bulk report."""
+
+    user: str
+    point: ExactPoint
+    ttl_s: int = DEFAULT_TTL_S
+
+
+def claim_flags(claim: str | None) -> int:
+    """Report flags of a token's age claim."""
+    return 0 if claim is None else CLAIM_KNOWN | (CLAIM_ADULT if claim == "adult" else 0)
+
+
+class ReportQueue:
+    """Group commit: reports of a few milliseconds go into one feed entry; each caller waits for that entry."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._gathered: list[Report] = []
+        self._sent: asyncio.Future[EntryId] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, reports: Sequence[Report]) -> None:
+        """Return once the reports are durable and folded here. Raises StateAway."""
+        if self._sent is None:
+            loop = asyncio.get_running_loop()
+            self._sent = loop.create_future()
+            loop.call_later(_GATHER_S, self._start)
+        sent = self._sent
+        self._gathered.extend(reports)
+        entry = await asyncio.shield(sent)
+        await self._writer.follower.folded(entry, WRITE_DEADLINE_S)
+
+    def _start(self) -> None:
+        reports, sent = self._gathered, self._sent
+        self._gathered, self._sent = [], None
+        assert sent is not None
+        task = asyncio.get_running_loop().create_task(self._send(reports, sent))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, reports: list[Report], sent: asyncio.Future[EntryId]) -> None:
+        try:
+            raw = await self._writer.state.call("XADD", keys.feed(), "*", "k", "r", "d", pack(reports))
+            sent.set_result(parse_id(raw))
+        except Exception as error:
+            sent.set_exception(error)
+            sent.exception()  # a caller who left must not leave "never retrieved" behind
+
+
+class Positions:
+    """Reports go through one state machine a person; most change no cell and write nothing."""
+
+    def __init__(self, people: People, presence: Presence, friendships: Friendships, writer: Writer) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._writer = writer
+        self.queue = ReportQueue(writer)
+
+    @property
+    def _now_ms(self) -> int:
+        return self._writer.follower.now_ms
+
+    async def report(self, user: str, point: ExactPoint, ttl_s: int, claim: str | None) -> PositionView:
+        """The person's own report."""
+        check_accuracy(point)
+        slot = self._people.slot(user)
+        expiry_ms = self._now_ms + 1000 * ttl_s
+        candidate = snap(point, self.kept_cell(slot))
+        if self._changes(slot, candidate, expiry_ms, ttl_s, claim):
+            await self.queue.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN)])
+        return self._view(user)
+
+    def kept_cell(self, slot: int | None) -> int:
+        """The anchor of hysteresis, 0 when the person was never placed."""
+        return 0 if slot is None or slot >= len(self._presence.published) else int(self._presence.published[slot])
+
+    def _changes(self, slot: int | None, candidate: int, expiry_ms: int, ttl_s: int, claim: str | None) -> bool:
+        """Whether the feed must hear of it: cell, liveness, claim, or an eighth of expiry once an epoch."""
+        if slot is None or not self._presence.is_live(slot, self._now_ms) or self._people.cleared[slot]:
+            return True
+        if int(self._presence.pending[slot]) != candidate:
+            return True
+        if claim is not None and self._people.age_claim[slot] != AGES.index(claim):
+            return True
+        moved_ms = abs(expiry_ms - int(self._presence.live_until_ms[slot]))
+        fresh = int(self._presence.extended_edge_ms[slot]) < self._presence.edge_ms
+        return fresh and moved_ms >= 1000 * ttl_s // 8
+
+    async def view(self, user: str) -> PositionView:
+        """The live position of ``user``; NotFound when there is none."""
+        if not self._is_live(user):
+            await self._writer.fold_to_tail()
+        if not self._is_live(user):
+            raise NotFound("no live position")
+        return self._view(user)
+
+    def _is_live(self, user: str) -> bool:
+        slot = self._people.slot(user)
+        return slot is not None and self._presence.is_live(slot, self._now_ms)
+
+    def _view(self, user: str) -> PositionView:
+        slot = self._people.slot(user)
+        assert slot is not None
+        now_ms = self._now_ms
+        return PositionView(
+            int(self._presence.live_until_ms[slot]),
+            self._presence.epochs.next_stranger_edge(now_ms),
+            self._presence.stranger_cell(slot),
+            self._finest(slot, now_ms),
+            VISIBILITIES[self._people.visibility_at(slot, now_ms)],
+        )
+
+    def _finest(self, slot: int, now_ms: int) -> tuple[int, str] | None:
+        if self._people.visibility_at(slot, now_ms) == NOBODY:
+            return None
+        seen = {self._friendships.seen_at(slot, other, now_ms) for other in self._friendships.friends(slot)}
+        seen.discard("hidden")
+        if not seen:
+            return None
+        precision = max(seen, key=PRECISION_RESOLUTION.__getitem__)
+        return self._presence.cell_at(slot, precision), precision
+
+    async def clear(self, user: str) -> None:
+        """Gone everywhere; the app cannot bring the person back, only their own next report."""
+        await self._writer.change(keys.person(user), "c", user.encode(), {"cleared_at": str(self._now_ms)})
+
+    async def require_live(self, user: str) -> int:
+        """Slot of a person with a live position; PositionRequired when there is none, after folding to the tail."""
+        if not self._is_live(user):
+            await self._writer.fold_to_tail()
+        slot = self._people.slot(user)
+        if slot is None or not self._presence.is_live(slot, self._now_ms):
+            raise PositionRequired("send your position first: PUT /v1/me/position")
+        return slot
+
+    async def report_many(self, rows: Sequence[AppPosition]) -> list[bool]:
+        """The app's reports; False marks a row whose person has cleared their position themselves."""
+        slots = [self._people.slot(row.user) for row in rows]
+        kept = np.array([self.kept_cell(slot) for slot in slots], np.uint64)
+        candidates = snap_many([row.point for row in rows], kept)
+        now_ms = self._now_ms
+        allowed = [slot is None or not self._people.cleared[slot] for slot in slots]
+        reports = []
+        for row, slot, cell, may in zip(rows, slots, candidates, allowed, strict=True):
+            expiry_ms = now_ms + 1000 * row.ttl_s
+            if may and self._changes(slot, int(cell), expiry_ms, row.ttl_s, None):
+                reports.append(Report(row.user, int(cell), expiry_ms, 0))
+        if reports:
+            await self.queue.add(reports)
+        return allowed
+
+
+def check_accuracy(point: ExactPoint) -> None:
+    """Worse than 600 m is refused, never coarsened: a coarser cell would be a second lattice."""
+    if point.accuracy_m is not None and point.accuracy_m > WORST_ACCURACY_M:
+        raise TooInaccurate("accuracy must be 600 m or better", field="accuracy_m")
+
+

@@ -1,0 +1,58 @@
+"""Radar: accepted friends inside a chosen radius, at the coarser of what each pair shows each other."""
+
+from dataclasses import dataclass
+
+from discovery.errors import NotVisible
+from discovery.friends import Friendships
+from discovery.people import NOBODY, People
+from discovery.positions import Positions
+from discovery.presence import Presence
+from geo import cells
+
+RADII_M = (1000, 2000, 5000, 10_000, 25_000, 50_000, 100_000)
+
+
+@dataclass(slots=True, frozen=True)
+class Blip:
+    """One friend on the radar; the cell is of the pair's precision."""
+
+    user: str
+    precision: str
+    distance_m: float
+    cell: int
+
+
+@dataclass(slots=True, frozen=True)
+class RadarView:
+    """Friends by distance, ties by id; ``edge_ms`` is the edge that fixed the cells."""
+
+    friends: list[Blip]
+    edge_ms: int
+
+
+class Radar:
+    """Distances between published cells, at each pair's precision."""
+
+    def __init__(self, people: People, presence: Presence, friendships: Friendships, positions: Positions) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._positions = positions
+
+    async def around(self, user: str, radius_m: int, now_ms: int) -> RadarView:
+        """Friends within ``radius_m``. Raises PositionRequired, NotVisible."""
+        viewer = await self._positions.require_live(user)
+        if self._people.visibility_at(viewer, now_ms) == NOBODY:
+            raise NotVisible("only who friends may see sees friends")
+        blips = (self._blip(viewer, other, now_ms) for other in self._friendships.friends(viewer))
+        found = [blip for blip in blips if blip is not None and blip.distance_m <= radius_m]
+        return RadarView(sorted(found, key=lambda blip: (blip.distance_m, blip.user)), self._presence.edge_ms)
+
+    def _blip(self, viewer: int, other: int, now_ms: int) -> Blip | None:
+        if not self._presence.is_live(other, now_ms) or self._people.visibility_at(other, now_ms) == NOBODY:
+            return None
+        precision = self._friendships.seen_at(viewer, other, now_ms)
+        if precision == "hidden":
+            return None
+        here, there = self._presence.cell_at(viewer, precision), self._presence.cell_at(other, precision)
+        return Blip(self._people.ids[other], precision, cells.distance_m(here, there), there)

@@ -1,0 +1,13 @@
+-- Block: the blocker's entry, the end of what the blocker showed that person, and the feed, in one step.
+-- KEYS: blocks (hash) of the blocker, friend halves (hash) of the blocker, feed. All of the blocker's tag.
+-- ARGV: payload, name as the blocker sees it, blocked person.
+-- Returns {1, entry id} or, when that block stands already, {0, id of the newest entry}.
+if redis.call('HGET', KEYS[1], ARGV[2]) == ARGV[3] then
+  local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+  return {0, last[1] and last[1][1] or '0-0'}
+end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then
+  redis.call('HSET', KEYS[2], ARGV[3], 'declined|0|0')
+end
+return {1, redis.call('XADD', KEYS[3], '*', 'k', 'x', 'd', ARGV[1])}

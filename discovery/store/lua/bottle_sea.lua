@@ -1,0 +1,146 @@
+-- Head of every bottle script: the clock, the dense index, holds and ends. The script's own file follows in one chunk.
+--
+-- All keys of bottles carry the hash tag {sea}, so they live in one slot. Keys whose names the caller knows come in
+-- KEYS; keys of a bottle that is drawn or swept, and of its author and holder, are built here from the prefix '{sea}:'.
+-- On Cluster that is allowed because they can only be in the slot that KEYS already named.
+--
+-- KEYS[1] index: hash position -> id, positions 0..n-1 without a gap, so HLEN is the count of floating bottles.
+-- KEYS[2] holds: zset id -> when the hold lapses (ms). KEYS[3] ends: zset id -> when it ends, or is buried (ms).
+--
+-- States of a bottle hash: 'f' floats (has 'pos'), 'p' picked (has holder, hperson, until), 'a' answered, 'e' ended,
+-- 'd' deleted by its author. Only 'f' is in the index, only 'p' in holds; 'f', 'p', 'a' and 'e' are in ends.
+
+local INDEX, HOLDS, ENDS = KEYS[1], KEYS[2], KEYS[3]
+local SWEEP = 16              -- lapsed holds, and ended bottles, that one script handles: bounds its time
+local DAY = 86400000          -- ms; also how long an ended bottle stays readable for the two of them
+local HOUR = 3600000
+local clock = redis.call('TIME')
+local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local now = math.floor(now_us / 1000)
+
+-- Above 10^14 Lua's tostring switches to exponents, so numbers that are joined to text go through this.
+local function whole(number) return string.format('%.0f', number) end
+local function bottle_key(id) return '{sea}:bottle:' .. id end
+local function replies_key(id) return '{sea}:replies:' .. id end
+local function mine_key(user) return '{sea}:mine:' .. user end
+
+-- Let a key live until `at` at least; never shortens.
+local function keep(key, at)
+  if redis.call('PEXPIRETIME', key) < at then redis.call('PEXPIREAT', key, whole(at)) end
+end
+
+local function enter_index(id)
+  local pos = redis.call('HLEN', INDEX)
+  redis.call('HSET', INDEX, pos, id)
+  redis.call('HSET', bottle_key(id), 'state', 'f', 'pos', pos)
+end
+
+local function leave_index(id, pos)
+  local last = redis.call('HLEN', INDEX) - 1
+  if pos ~= last then
+    local moved = redis.call('HGET', INDEX, last)
+    redis.call('HSET', INDEX, pos, moved)
+    redis.call('HSET', bottle_key(moved), 'pos', pos)
+  end
+  redis.call('HDEL', INDEX, last)
+  redis.call('HDEL', bottle_key(id), 'pos')
+end
+
+-- Scores of a person's list are microseconds, made strictly increasing: one number pages it.
+local function list_mine(user, entry, until_ms)
+  local key = mine_key(user)
+  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
+  local score = math.max(now_us, (tonumber(newest[2]) or 0) + 1)
+  redis.call('ZADD', key, whole(score), entry)
+  keep(key, until_ms + 2 * DAY)
+end
+
+-- A picked bottle goes back to the sea; its holder keeps nothing but having seen it.
+local function to_sea(id, holder)
+  redis.call('ZREM', HOLDS, id)
+  redis.call('ZREM', mine_key(holder), 'p' .. id)
+  redis.call('HDEL', bottle_key(id), 'holder', 'hperson', 'until')
+  enter_index(id)
+end
+
+-- Over: out of the sea, readable by the two of them for a day more, then buried. The TTL is for a sea nobody sweeps.
+local function end_bottle(id, state, pos)
+  if state == 'f' then leave_index(id, tonumber(pos)) end
+  redis.call('HSET', bottle_key(id), 'state', 'e')
+  redis.call('ZADD', ENDS, now + DAY, id)
+  redis.call('PEXPIREAT', bottle_key(id), whole(now + DAY + HOUR))
+  redis.call('PEXPIREAT', replies_key(id), whole(now + DAY + HOUR))
+end
+
+local function bury(id, author, holder)
+  redis.call('ZREM', ENDS, id)
+  redis.call('DEL', bottle_key(id), replies_key(id))
+  if author then redis.call('ZREM', mine_key(author), 't' .. id) end
+  if holder then redis.call('ZREM', mine_key(holder), 'p' .. id) end
+end
+
+-- Bring one bottle up to `now`: a lapsed hold ends, then a bottle past its end ends, then one past its grave goes.
+local function settle(id)
+  local b = redis.call('HMGET', bottle_key(id), 'state', 'until', 'ends', 'holder', 'author')
+  local state = b[1]
+  if state == 'p' and tonumber(b[2]) <= now then
+    to_sea(id, b[4])
+    state = 'f'
+  end
+  if state and state ~= 'e' and state ~= 'd' and tonumber(b[3]) <= now then
+    end_bottle(id, state, redis.call('HGET', bottle_key(id), 'pos'))
+  elseif not state or state == 'e' then
+    local due = redis.call('ZSCORE', ENDS, id)
+    if due and tonumber(due) <= now then bury(id, b[5], b[4]) end
+  end
+end
+
+local function sweep()
+  local lapsed = redis.call('ZRANGEBYSCORE', HOLDS, '-inf', now, 'LIMIT', 0, SWEEP)
+  for _, id in ipairs(lapsed) do settle(id) end
+  local ended = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, SWEEP)
+  for _, id in ipairs(ended) do settle(id) end
+  return #lapsed + #ended, #lapsed == SWEEP
+end
+
+-- Uses of `what` today. The UTC day is server TIME's, so it cannot be part of the key's name.
+local function used_today(quota, what)
+  local q = redis.call('HMGET', quota, 'day', what)
+  if tonumber(q[1]) ~= math.floor(now / DAY) then return 0 end
+  return tonumber(q[2]) or 0
+end
+
+local function use_one(quota, what)
+  local today = math.floor(now / DAY)
+  if tonumber(redis.call('HGET', quota, 'day')) ~= today then
+    redis.call('DEL', quota)
+    redis.call('HSET', quota, 'day', today)
+    redis.call('PEXPIREAT', quota, whole((today + 1) * DAY + HOUR))
+  end
+  return redis.call('HINCRBY', quota, what, 1)
+end
+
+-- An operation row is the fingerprint (32 hex), the bottle's id (32 hex) and a number that the operation answers with.
+local function remember(op, fingerprint, id, number)
+  redis.call('SET', op, fingerprint .. id .. whole(number or 0), 'PX', DAY)
+end
+
+local function recall(op, fingerprint)
+  local row = redis.call('GET', op)
+  if not row then return nil end
+  if string.sub(row, 1, 32) ~= fingerprint then return 'reused' end
+  return 'same', string.sub(row, 33, 64), tonumber(string.sub(row, 65))
+end
+
+local function set_of(first)
+  local set = {}
+  for i = first, #ARGV do set[ARGV[i]] = true end
+  return set
+end
+
+-- What the worker renders a bottle from: fields, then its replies ('a' or 'h', ms in 13 digits, text).
+local function record(id)
+  local fields = redis.call('HMGET', bottle_key(id), 'state', 'author', 'holder', 'text', 'lang', 'at', 'backs')
+  local replies = fields[1] and redis.call('LRANGE', replies_key(id), 0, -1) or {}
+  return {id, fields, replies}
+end

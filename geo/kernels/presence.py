@@ -1,0 +1,50 @@
+"""Fold of position reports into the per-person columns: one state machine a person (PRIVACY.md "As decided")."""
+
+import numpy as np
+from numba import njit
+
+from geo.kernels.keyed import siphash24
+
+
+@njit(
+    "void(i4[::1], u8[::1], i8[::1], i8, i8, u8[::1], u8[::1], u8[::1], i8[::1], i8[::1])",
+    cache=True,
+    nogil=True,
+)
+def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, stranger, pending, live_until_ms, seen_ms):
+    """Apply reports in order.
+
+    slots int32[n], cells uint64[n] (candidate, resolution 8), expiries_ms int64[n] (0 = a shake: no presence).
+    ``absent_ms``: who was last shown at or before it missed a whole stranger epoch, and is published at once.
+    The five columns are indexed by slot and changed in place.
+    """
+    for i in range(slots.shape[0]):
+        slot = slots[i]
+        if published[slot] == 0 or max(live_until_ms[slot], seen_ms[slot]) <= absent_ms:
+            published[slot] = cells[i]
+            stranger[slot] = cells[i]
+        pending[slot] = cells[i]
+        if expiries_ms[i] > 0:
+            live_until_ms[slot] = expiries_ms[i]
+        else:
+            seen_ms[slot] = now_ms
+
+
+@njit("void(u8[::1], u8[::1])", cache=True, nogil=True)
+def adopt(source, target):
+    """At an edge: every person's ``source`` cell becomes the ``target`` cell. Both uint64[n]."""
+    for slot in range(source.shape[0]):
+        target[slot] = source[slot]
+
+
+@njit("u8(u8[::1], u8[::1], u8[::1], i8[::1])", cache=True, nogil=True)
+def digest(person_hashes, published, pending, live_until_ms):
+    """Sum modulo 2^64 of hash(person, published, pending, expiry), so that slot numbers do not matter."""
+    zero = np.uint64(0)
+    total = np.uint64(0)
+    for slot in range(person_hashes.shape[0]):
+        value = siphash24(zero, zero, person_hashes[slot] ^ published[slot])
+        value = siphash24(zero, value, pending[slot])
+        value = siphash24(zero, value, np.uint64(live_until_ms[slot]))
+        total += value
+    return total
