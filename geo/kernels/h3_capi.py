@@ -19,6 +19,9 @@ SIGNATURE = "H3Index (double, double, int, int __pyx_skip_dispatch)"
 # Machine code in Numba's cache refers to h3's function by this name, which every process maps to its own address first.
 SYMBOL = "nearhive_h3_latlng_to_cell"
 
+# Accepts writable arrays too.
+_FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+
 
 def exported_signature(capi: dict[str, Any]) -> str | None:
     """C signature that a ``__pyx_capi__`` table declares for ``latlng_to_cell``; ``None`` if it exports none."""
@@ -44,7 +47,7 @@ latlng_to_cells: Any | None = None
 
 if _latlng_to_cell is not None:
     # Keeps the GIL, alone among the kernels: a refused point would raise a Python exception inside h3's function.
-    @njit("u8[::1](f8[::1], f8[::1], i4)", cache=True)
+    @njit(types.uint64[::1](_FLOATS, _FLOATS, types.int32), cache=True)
     def _latlng_to_cells(lats, lons, resolution):  # type: ignore[no-untyped-def]
         """Cells of n points in degrees. The caller has made sure that every number is finite and in range."""
         out = np.empty(lats.size, np.uint64)

@@ -53,7 +53,7 @@ def siphash24(k0, k1, value):  # type: ignore[no-untyped-def]
     return v0 ^ v1 ^ v2 ^ v3
 
 
-@njit("u8[::1](u8, u8, u8[::1])", cache=True, nogil=True)
+@njit("u8[::1](u8, u8, Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
 def siphash24_many(k0, k1, values):  # type: ignore[no-untyped-def]
     """``siphash24`` of n values under one key: uint64[n]."""
     out = np.empty(values.size, np.uint64)

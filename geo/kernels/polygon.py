@@ -45,7 +45,7 @@ def _angle_to_arc(point, start, end):  # type: ignore[no-untyped-def]
     return min(_angle(point, start), _angle(point, end))
 
 
-@njit("f8(f8, f8, f8[:, ::1])", cache=True, nogil=True)
+@njit("f8(f8, f8, Array(f8, 2, 'C', readonly=True))", cache=True, nogil=True)
 def distance_to_ring_m(lat, lon, ring):  # type: ignore[no-untyped-def]
     """Metres from a point to the nearest point of a ring, from inside or outside.
 

@@ -3,12 +3,15 @@
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 EARTH_RADIUS_M = 6_371_008.8
 """Mean radius (2a + b) / 3 of WGS 84, as H3 uses: Moritz, "Geodetic Reference System 1980", J. Geodesy 74 (2000)."""
 
 _RADIANS = math.pi / 180.0
+
+# Accepts writable arrays too.
+_FLOATS = types.Array(types.float64, 1, "C", readonly=True)
 
 
 @njit("f8(f8, f8, f8, f8)", cache=True, nogil=True)
@@ -24,7 +27,7 @@ def great_circle_m(lat1, lon1, lat2, lon2):  # type: ignore[no-untyped-def]
     return 2.0 * EARTH_RADIUS_M * math.asin(math.sqrt(min(1.0, h)))
 
 
-@njit("f8[::1](f8[::1], f8[::1], f8[::1], f8[::1])", cache=True, nogil=True)
+@njit(types.float64[::1](_FLOATS, _FLOATS, _FLOATS, _FLOATS), cache=True, nogil=True)
 def great_circles_m(lats1, lons1, lats2, lons2):  # type: ignore[no-untyped-def]
     """``great_circle_m`` of n pairs."""
     out = np.empty(lats1.size, np.float64)
@@ -33,7 +36,7 @@ def great_circles_m(lats1, lons1, lats2, lons2):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit("f8[::1](f8, f8, f8[::1], f8[::1])", cache=True, nogil=True)
+@njit(types.float64[::1](types.float64, types.float64, _FLOATS, _FLOATS), cache=True, nogil=True)
 def distances_from_m(lat, lon, lats, lons):  # type: ignore[no-untyped-def]
     """``great_circle_m`` from one point to each of n."""
     out = np.empty(lats.size, np.float64)
@@ -60,7 +63,7 @@ def bearing_deg(lat1, lon1, lat2, lon2):  # type: ignore[no-untyped-def]
     return degrees + 360.0 if degrees + 360.0 < 360.0 else 0.0
 
 
-@njit("f8[:, ::1](f8[::1], f8[::1])", cache=True, nogil=True)
+@njit(types.float64[:, ::1](_FLOATS, _FLOATS), cache=True, nogil=True)
 def unit_vectors(lats, lons):  # type: ignore[no-untyped-def]
     """Points of the unit sphere, f64[n, 3]: x to (0, 0), y to (0, 90 E), z to the north pole."""
     out = np.empty((lats.size, 3), np.float64)
