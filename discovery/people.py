@@ -42,6 +42,7 @@ class People:
         self.age_claim = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.cleared = np.zeros(_FIRST_CAPACITY, np.bool_)  # the person's own clear stands against the app
         self.suspensions: dict[int, dict[str, int]] = {}
+        self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -100,6 +101,8 @@ class People:
             self.age_app[slot] = AGES.index(change["age"])
         if "claim" in change:
             self.age_claim[slot] = AGES.index(change["claim"])
+        if "person" in change:
+            self.persons[slot] = change["person"]
         if "suspended" in change:
             self.suspensions[slot] = change["suspended"]
         return slot

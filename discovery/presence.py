@@ -109,7 +109,7 @@ class Presence:
         self._fit()
         self._people.cleared[slot] = True
         self.live_until_ms[slot] = min(int(self.live_until_ms[slot]), now_ms)
-        self.refresh(np.array([slot], np.int32), now_ms)
+        self.refresh_one(slot, now_ms)
 
     def refresh(self, slots: NDArray[np.int32], now_ms: int) -> None:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
@@ -119,6 +119,10 @@ class Presence:
         )
         if self._crowd is not None:
             self._join_crowd(self._crowd, slots[self.shown_until_ms[slots] > now_ms])
+
+    def refresh_one(self, slot: int, now_ms: int) -> None:
+        """Like ``refresh`` for one person."""
+        self.refresh(np.array([slot], np.int32), now_ms)
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
         newcomers = [int(slot) for slot in np.unique(slots) if int(slot) not in crowd]

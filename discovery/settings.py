@@ -78,6 +78,12 @@ class Settings:
         lapses_ms = now_ms + EVERYONE_LAPSES_MS if visibility == "everyone" else 0
         return {"visibility": visibility, "until": until_ms or lapses_ms}
 
+    async def note_person(self, user: str, person: str | None) -> None:
+        """Remember which human a token says is behind an account: quotas and "seen before" act on the human."""
+        slot = self._people.slot(user)
+        if person is not None and (slot is None or self._people.persons.get(slot) != person):
+            await self._write(user, {"person": person})
+
     async def change_by_app(
         self,
         user: str,

@@ -1,0 +1,202 @@
+"""One worker's whole world: it follows the feeds, folds them into arrays, and offers each feature by name.
+
+Nothing here decides a rule: this module wires the parts and routes each kind of feed entry to the part that folds it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from discovery import reports
+from discovery.app_backend import AppBackend
+from discovery.bottles import Bottles
+from discovery.friends import Friends, Friendships
+from discovery.nearby import Nearby
+from discovery.people import People
+from discovery.positions import Positions
+from discovery.presence import Presence
+from discovery.radar import Radar
+from discovery.safety import Blocks, Safety
+from discovery.sealed import Sealer
+from discovery.settings import Settings
+from discovery.shake import Shakes
+from discovery.shake_fold import ShakeFold
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.feed import Follower
+from discovery.store.writer import Writer
+from discovery.stores.catalogue import Catalogue
+from discovery.stores.service import Stores
+
+STATUS_PERIOD_S = 1.0
+
+log = structlog.get_logger("nearhive.hive")
+
+
+@dataclass(slots=True, frozen=True)
+class Rules:
+    """Settings of a deployment that the features need."""
+
+    shake_window_ms: int = 5000
+    require_age: bool = True
+    bottle_throws_per_day: int = 20
+    bottle_picks_per_day: int = 20
+
+
+class Hive:
+    """All features on one state client. ``random32`` gives uniform 32-bit integers, ``random_bytes`` n random bytes."""
+
+    def __init__(
+        self,
+        state: State,
+        secret: bytes,
+        rules: Rules,
+        random32: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.state = state
+        self.rules = rules
+        self.sealer = Sealer(secret)
+        self.people = People(self.sealer, require_age=rules.require_age)
+        self.blocks = Blocks(self.people)
+        self.friendships = Friendships(self.people, self.blocks)
+        self.presence = Presence(self.people, self.sealer.epoch_key)
+        self.feed = Follower(state, keys.feed(), self._fold, self.presence.on_time)
+        self.writer = Writer(state, self.feed)
+        self.settings = Settings(self.people, self.writer)
+        self.positions = Positions(self.people, self.presence, self.friendships, self.writer)
+        self.friends = Friends(self.friendships, self.people, self.writer)
+        self.safety = Safety(self.blocks, self.people, self.writer)
+        self.app = AppBackend(self.people, self.writer)
+        self.nearby = Nearby(
+            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer
+        )
+        self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
+        self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
+        self.shake_feed = Follower(state, keys.shake_feed(), self._fold_shake, self._on_shake_time)
+        self.shakes = Shakes(
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.positions,
+            self.writer,
+            self.shake_feed,
+            self._shake_fold,
+            self.sealer,
+            rules.shake_window_ms,
+        )
+        self.bottles = Bottles(
+            state, self, random32, secret, rules.bottle_throws_per_day, rules.bottle_picks_per_day
+        )
+        self.catalogue = Catalogue()
+        self.stores = Stores(state, self.catalogue, self._announce_stores, random_bytes)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loading: set[asyncio.Task[None]] = set()
+
+    # --- life ---
+
+    @property
+    def now_ms(self) -> int:
+        """Hive time of this worker: that of the newest folded entry of the people feed."""
+        return self.feed.now_ms
+
+    async def start(self) -> None:
+        """Fold everything that stands, then follow."""
+        await self.feed.catch_up()
+        await self.shake_feed.catch_up()
+        await self.stores.load_all()
+        self.presence.keep_digests()
+        self._tasks = [asyncio.create_task(self.feed.follow()), asyncio.create_task(self.shake_feed.follow())]
+
+    async def stop(self) -> None:
+        """Stop following; the state client stays open."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether people reads may be answered, and if not, why."""
+        for follower in (self.feed, self.shake_feed):
+            if not follower.caught_up:
+                return False, "the feed is still being folded"
+            if not follower.connected:
+                return False, "the state is not answering"
+        return (True, "") if self.feed.epoch_ms else (False, "no tick has been seen yet")
+
+    def status(self) -> dict[str, object]:
+        """What this worker has folded: for `doctor` and the status row."""
+        return {
+            "offset": "{}-{}".format(*self.feed.position),
+            "hive_ms": self.now_ms,
+            "epoch_ms": self.feed.epoch_ms,
+            "people": self.presence.count_live(self.now_ms),
+            "known": len(self.people),
+            "digests": {str(edge): f"{digest:016x}" for edge, digest in self.presence.digests.items()},
+            "shake_offset": "{}-{}".format(*self.shake_feed.position),
+            "shake_digest": f"{self._shake_fold.digest():016x}",
+        }
+
+    # --- folds ---
+
+    def _fold(self, kind: str, payload: bytes, now_ms: int) -> None:
+        """Kinds: r reports, s settings, f friend halves, x block, c clear, b stores changed."""
+        if kind == "r":
+            self.presence.fold_reports(reports.unpack(payload), now_ms)
+        elif kind == "s":
+            slot = self.people.fold_settings(orjson.loads(payload), now_ms)
+            self.presence.refresh_one(slot, now_ms)
+        elif kind == "f":
+            self.friendships.fold(payload, now_ms)
+        elif kind == "x":
+            pair = self.blocks.fold(payload)
+            if pair is not None:
+                self.friendships.decline(*pair, now_ms)
+        elif kind == "c":
+            self.presence.fold_clear(payload.decode(), now_ms)
+        elif kind == "b":
+            self._load_stores(payload)
+        else:
+            log.warning("unknown_feed_kind", kind=kind)
+
+    def _fold_shake(self, kind: str, payload: bytes, now_ms: int) -> None:
+        if kind == "s":
+            self.shakes.fold_entry(payload, now_ms)
+
+    def _on_shake_time(self, now_ms: int, epoch_ms: int) -> None:
+        if epoch_ms:
+            self._shake_fold.set_epoch(epoch_ms)
+        self._shake_fold.tick(now_ms)
+
+    # --- stores ---
+
+    async def _announce_stores(self, brand: str, version: str) -> None:
+        payload = orjson.dumps([brand, version])
+        raw = await self.state.call("XADD", keys.feed(), "*", "k", "b", "d", payload)
+        await self.writer.folded(raw)
+
+    def _load_stores(self, payload: bytes) -> None:
+        """A brand's set changed. While catching up nothing is loaded: ``load_all`` follows."""
+        if not self.feed.caught_up:
+            return
+        brand, version = orjson.loads(payload)
+        task = asyncio.get_running_loop().create_task(self.stores.load(brand, version))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+    # --- what bottles ask about people ---
+
+    def person_key(self, user: str) -> str:
+        """The human behind an account where the app told us, else the account."""
+        slot = self.people.slot(user)
+        return user if slot is None else self.people.persons.get(slot, user)
+
+    def blocked_either_way(self, user: str) -> frozenset[str]:
+        """Ids of everyone whom this person must never meet."""
+        slot = self.people.slot(user)
+        if slot is None:
+            return frozenset()
+        return frozenset(self.people.ids[other] for other in self.blocks.either_way(slot))

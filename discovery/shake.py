@@ -1,0 +1,225 @@
+"""Shake: people who shake at the same moment find each other. Shaking is the consent: no position, no visibility needed.
+
+A shake moves the person's one state machine but makes no presence; then it enters the one ordered shake stream, which
+every worker folds with the same matching (``shake_fold``). The answer comes when this worker has folded its own entry.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from discovery.errors import KeyReused, NotFound
+from discovery.friends import Friendships
+from discovery.people import People
+from discovery.positions import Positions, check_accuracy, claim_flags
+from discovery.presence import Presence
+from discovery.reports import Report, pack
+from discovery.safety import Blocks
+from discovery.sealed import Sealer
+from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
+from discovery.shake_fold import ShakeFold, ShakeView
+from discovery.store import keys
+from discovery.store.feed import Follower, parse_id
+from discovery.store.scripts import Script
+from discovery.store.writer import WRITE_DEADLINE_S, Writer
+from geo import cells
+from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
+
+OPERATION_TTL_MS = 86_400_000
+REACHES = ("nearby", "anywhere")
+ANYWHERE_BAND = 2
+_TICK_S = 0.3  # a tick moves hive time at least every 250 ms
+
+_OPEN = Script("shake_open")
+
+
+@dataclass(slots=True, frozen=True)
+class ShakeMatch:
+    """Somebody who shook too; ``anywhere`` shows no distance."""
+
+    user: str
+    distance_min_m: int | None
+    distance_max_m: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class ShakeAnswer:
+    """State of one shake for its owner."""
+
+    shake_id: str
+    state: str
+    matches: list[ShakeMatch]
+    closes_at_ms: int
+    moves_at_ms: int
+
+
+@dataclass(slots=True, frozen=True)
+class ShakeRequest:
+    """What the person asked for."""
+
+    point: ExactPoint
+    reach: str
+    limit: int
+
+
+class Shakes:
+    """Opens shakes and answers for them; ``fold`` is this worker's copy of the one stream."""
+
+    def __init__(
+        self,
+        people: People,
+        presence: Presence,
+        friendships: Friendships,
+        blocks: Blocks,
+        positions: Positions,
+        writer: Writer,
+        shake_follower: Follower,
+        fold: ShakeFold,
+        sealer: Sealer,
+        window_ms: int,
+    ) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._blocks = blocks
+        self._positions = positions
+        self._writer = writer
+        self._follower = shake_follower
+        self._fold = fold
+        self._sealer = sealer
+        self._window_ms = window_ms
+        self._watchers: dict[int, set[asyncio.Future[None]]] = {}
+
+    # --- fold ---
+
+    def fold_entry(self, payload: bytes, hive_ms: int) -> None:
+        """Fold one stream entry and wake the long polls of the shakes that it changed."""
+        for shake_hash in self._fold.fold(payload, hive_ms):
+            for watcher in self._watchers.pop(shake_hash, ()):
+                if not watcher.done():
+                    watcher.set_result(None)
+
+    # --- acts ---
+
+    async def shake(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> ShakeAnswer:
+        """Shake once. The same ``key`` again renders the first shake as it stands now. Raises KeyReused, StateAway."""
+        check_accuracy(request.point)
+        shake_id = self._shake_id(user, key)
+        first_ms = await self._open(user, key, request, claim)
+        shake_hash = int(shake_id[:16], 16)
+        if self._fold.shake(shake_hash) is None and self._follower.now_ms <= first_ms + self._window_ms:
+            await self._append(self._entry(user, shake_hash, request))
+        return self._answer(user, shake_id, first_ms)
+
+    async def _open(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> int:
+        """Idempotency row and report in one script, then fold the report; returns the time of the first call, ms."""
+        slot = self._people.slot(user)
+        candidate = snap(request.point, self._positions.kept_cell(slot))
+        report = pack([Report(user, candidate, 0, claim_flags(claim))])
+        row = keys.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
+        args = [self._fingerprint(request), OPERATION_TTL_MS, report]
+        status, entry, first_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
+        if status == b"other":
+            raise KeyReused("this Idempotency-Key was used for another shake")
+        await self._writer.folded(entry)
+        return int(first_ms)
+
+    def _fingerprint(self, request: ShakeRequest) -> str:
+        """Over the request after snapping, so that no exact point is stored, not even hashed."""
+        cell = cells.cell_of(request.point.lat, request.point.lon, FRIEND_RESOLUTION)
+        return f"{self._sealer.hash64('fingerprint', cells.to_hex(cell), request.reach, str(request.limit)):016x}"
+
+    def _entry(self, user: str, shake_hash: int, request: ShakeRequest) -> Shake:
+        slot = self._people.slot(user)
+        assert slot is not None
+        return Shake(
+            shake_hash=shake_hash,
+            person=user,
+            person_hash=int(self._people.hashes[slot]),
+            cell7=self._presence.stranger_cell(slot),
+            reach=REACHES.index(request.reach),
+            limit=request.limit,
+            adult=self._people.is_adult(slot),
+            window_ms=self._window_ms,
+            excluded=self._excluded(slot),
+        )
+
+    def _excluded(self, slot: int) -> tuple[int, ...]:
+        """Hashes of whom this person must not meet; of more than 256 the newest slots stay, answers drop the rest."""
+        never = self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
+        newest = sorted(never, reverse=True)[:MAX_EXCLUDED]
+        return tuple(sorted({int(self._people.hashes[other]) for other in newest}))
+
+    async def _append(self, shake: Shake) -> None:
+        raw = await self._writer.state.call("XADD", self._follower.key, "*", "k", "s", "d", pack_shakes([shake]))
+        await self._follower.folded(parse_id(raw), WRITE_DEADLINE_S)
+
+    # --- answers ---
+
+    async def look(self, user: str, shake_id: str, wait_s: float) -> ShakeAnswer:
+        """The shake as it stands, after waiting up to ``wait_s`` while it is `waiting`. Raises NotFound."""
+        view = await self._owned(user, shake_id)
+        answer = self._answer(user, shake_id, view.hive_ms)
+        if answer.state == "waiting" and wait_s > 0:
+            await self._watch(int(shake_id[:16], 16), wait_s, view.closes_at_ms)
+            answer = self._answer(user, shake_id, view.hive_ms)
+        return answer
+
+    async def _owned(self, user: str, shake_id: str) -> ShakeView:
+        shake_hash = int(shake_id[:16], 16)
+        if self._shake_id_of(user, shake_hash) != shake_id:
+            raise NotFound("no such shake")
+        if self._fold.shake(shake_hash) is None:
+            await self._follower.fold_to_tail(WRITE_DEADLINE_S)
+        view = self._fold.shake(shake_hash)
+        if view is None:
+            raise NotFound("no such shake")
+        return view
+
+    async def _watch(self, shake_hash: int, wait_s: float, closes_at_ms: int) -> None:
+        """Until the matches change, the shake closes, or the time is over."""
+        watcher = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(shake_hash, set()).add(watcher)
+        until_closed_s = (closes_at_ms - self._follower.now_ms) / 1000 + _TICK_S
+        try:
+            await asyncio.wait_for(watcher, min(wait_s, max(until_closed_s, _TICK_S)))
+        except TimeoutError:
+            pass
+        finally:
+            self._forget(shake_hash, watcher)
+
+    def _forget(self, shake_hash: int, watcher: asyncio.Future[None]) -> None:
+        watchers = self._watchers.get(shake_hash, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self._watchers.pop(shake_hash, None)
+
+    def _answer(self, user: str, shake_id: str, first_ms: int) -> ShakeAnswer:
+        shake_hash = int(shake_id[:16], 16)
+        view = self._fold.shake(shake_hash)
+        closes_at_ms = first_ms + self._window_ms if view is None else view.closes_at_ms
+        matches = [] if view is None else self._matches(user, shake_hash)
+        closed = self._follower.now_ms > closes_at_ms
+        state = "matched" if matches else "nobody" if closed else "waiting"
+        moves_at_ms = self._presence.epochs.next_stranger_edge(first_ms)
+        return ShakeAnswer(shake_id, state, matches, closes_at_ms, moves_at_ms)
+
+    def _matches(self, user: str, shake_hash: int) -> list[ShakeMatch]:
+        """The folded matches without anyone blocked or hidden since."""
+        slot = self._people.slot(user)
+        never = set() if slot is None else self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
+        found = self._fold.matches(shake_hash)
+        return [_match(match.person, match.band) for match in found if self._people.slot(match.person) not in never]
+
+    def _shake_id(self, user: str, key: str) -> str:
+        return self._shake_id_of(user, self._sealer.hash64("shake", user, key))
+
+    def _shake_id_of(self, user: str, shake_hash: int) -> str:
+        """128 bits: the hash that the stream carries, then a proof that the id was made for this person."""
+        return f"{shake_hash:016x}{self._sealer.hash64('shake id', user, f'{shake_hash:016x}'):016x}"
+
+
+def _match(person: str, band: int) -> ShakeMatch:
+    if band == ANYWHERE_BAND:
+        return ShakeMatch(person, None, None)
+    return ShakeMatch(person, STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
+
