@@ -67,7 +67,11 @@ class State:
         self._pool: ConnectionPool | None = None
 
     async def open(self) -> None:
-        """Connect. Raises StateAway when the server does not answer within the deadline."""
+        """Connect. Raises StateAway when the server does not answer within the deadline.
+
+        A closed client may be opened again, in another event loop too.
+        """
+        self._flush_planned = False  # a loop that ended early may have taken a planned flush with it
         self._pool = ConnectionPool.from_url(self._url, socket_timeout=None, **self._connection_options())
         try:
             await self.call("PING")

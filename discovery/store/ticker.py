@@ -18,7 +18,7 @@ SILENCE_S = 0.25  # after this long without an entry a tick is due
 LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that the last tick is found at once at the next start
 STEP_MS = 1000  # id time this far from the monotonic clock = the server's clock was stepped
 _POLL_S = 0.05
-_SAMPLE_S = 0.2  # a sample that took longer than this says too little about when it was taken
+_SAMPLE_S = 0.5  # a sample that took longer than this says too little about when it was taken
 _SCAN_ENTRIES = 1000  # entries a page when looking back for the last tick
 
 _TICK = Script("tick")
@@ -86,6 +86,10 @@ class TickPlan:
         overdue = sample.monotonic_s - self._tick_s >= LONGEST_GAP_S
         return Tick(offset_ms, self._epoch_ms) if silent or overdue or offset_ms != self.offset_ms else None
 
+    def latest_id_ms(self, sample: Sample) -> int:
+        """The stream may take the tick unless its newest id is past this one: then a jump slipped in (tick.lua)."""
+        return self._expected_ms(sample.monotonic_s) - self.offset_ms + STEP_MS
+
     def appended(self, tick: Tick, entry: bytes, monotonic_s: float) -> None:
         """The stream holds ``tick`` as ``entry``."""
         self.offset_ms = tick.offset_ms
@@ -132,7 +136,7 @@ class Ticker:
         previous_hive_ms = await self._previous_hive_ms()
         self._plan = TickPlan(self._epoch_ms, previous_hive_ms, await self._sample())
         while not await self._tick_once(self._plan):
-            pass  # an entry came in between: it is in the next sample
+            pass  # a step of the server's clock came in between: it is in the next sample
 
     async def run(self) -> None:
         """Tick until cancelled; while the state is away, go on trying."""
@@ -149,19 +153,21 @@ class Ticker:
     async def _tick_once(self, plan: TickPlan) -> bool:
         """Append the tick that is due, if any; True when one was appended."""
         sample = await self._sample()
-        tick = plan.next_tick(sample) if self._monotonic() - sample.monotonic_s < _SAMPLE_S else None
+        tick = plan.next_tick(sample)
         if tick is None:
             return False
-        entry = await self._state.run(_TICK, [self._feed_key], [sample.newest, pack_tick(tick)])
+        entry = await self._state.run(_TICK, [self._feed_key], [plan.latest_id_ms(sample), pack_tick(tick)])
         if entry is not None:
             plan.appended(tick, entry, self._monotonic())
         return entry is not None
 
     async def _sample(self) -> Sample:
-        monotonic_s = self._monotonic()
-        newest = self._state.call("XREVRANGE", self._feed_key, "+", "-", "COUNT", 1)
-        rows, (seconds, micros) = await asyncio.gather(newest, self._state.call("TIME"))
-        return Sample(rows[0][0] if rows else b"", int(seconds) * 1000 + int(micros) // 1000, monotonic_s)
+        while True:
+            monotonic_s = self._monotonic()
+            newest = self._state.call("XREVRANGE", self._feed_key, "+", "-", "COUNT", 1)
+            rows, (seconds, micros) = await asyncio.gather(newest, self._state.call("TIME"))
+            if self._monotonic() - monotonic_s < _SAMPLE_S:
+                return Sample(rows[0][0] if rows else b"", int(seconds) * 1000 + int(micros) // 1000, monotonic_s)
 
     async def _previous_hive_ms(self) -> int:
         """Hive time at the newest entry: its id plus the offset of the last tick, 0 for an empty stream."""
