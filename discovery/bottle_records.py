@@ -2,11 +2,10 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from discovery.errors import Invalid
-from discovery.store.scripts import Script
 
 TEXT_MAX = 500
 HOUR_MS = 3_600_000
@@ -148,12 +147,7 @@ def read_mine(row: Any, caller: str) -> MineRow | None:
     return MineRow(item, int(score), None if other is None else other.decode())
 
 
-def sea_script(name: str) -> Script:
-    """Script ``name`` with bottle_sea.lua, the part that all bottle scripts share, at its head."""
-    return Script(name, head="bottle_sea")
-
-
-def check_id(bottle_id: str) -> bool:
+def is_bottle_id(bottle_id: str) -> bool:
     """Whether this could be the id of a bottle at all."""
     return _ID.fullmatch(bottle_id) is not None
 

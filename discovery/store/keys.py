@@ -76,7 +76,7 @@ def shake_feed() -> str:
 
 
 def sea_index() -> str:
-    """Hash. Position 0..n-1 -> id of a floating bottle, dense: HLEN is the count, a draw is one HGET. No TTL: the sea."""
+    """Hash. Position 0..n-1 -> id of a floating bottle: HLEN counts them, one HGET draws. No TTL: the sea."""
     return "{sea}:index"
 
 
@@ -106,7 +106,7 @@ def sea_seen(person: str) -> str:
 
 
 def sea_quota(person: str) -> str:
-    """Hash. UTC day (server TIME), throws, picks. TTL an hour after midnight; the day is inside, only a script knows it."""
+    """Hash. UTC day (inside, as only a script knows it), throws, picks. TTL an hour past midnight."""
     return f"{{sea}}:quota:{person}"
 
 

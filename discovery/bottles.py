@@ -1,0 +1,321 @@
+"""Drift Bottle: a text goes to one random person, who answers it or gives it back to the sea.
+
+A bottle has exactly one owner at a time: the sea, one holder, or (once answered) the two of them. Every change is one
+script on the ``{sea}`` slot (``store/lua/bottle_*.lua``), idempotent, on the clock of the server. Age, suspension and
+``bottles: on`` are checked by who calls this.
+
+Rules beyond API.md:
+- A repeat of a throw renders the same bottle; of a pick, the same bottle while the caller still has it and neither has
+  blocked the other, else none. A pick that found the sea empty took nothing and leaves its key free: it may try again.
+- A hold ends after ``hold_s``, or with the bottle. Who once held a bottle never gets it again; a late reply is a
+  Conflict, giving back late or twice is done already.
+- The first reply takes the bottle out of the sea for good; each reply lets the thread live ``life_s`` from then on.
+- An ended bottle stays readable for the two of them for one day, then all of it goes.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from discovery.bottle_records import (
+    DAY_MS,
+    BottleView,
+    MineItem,
+    MineRow,
+    Picked,
+    Record,
+    Thrown,
+    check_language,
+    check_text,
+    is_bottle_id,
+    read_mine,
+    read_record,
+)
+from discovery.errors import Conflict, KeyReused, NotFound, QuotaExceeded
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.sea_script import SeaScript
+
+REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts of 500 characters are 0.4 MB at most
+
+_RANDOMS = 20  # 16 draws, 4 for the choice after an enumeration
+_ROUNDS = 3  # then enumerate whatever the size: 16 misses in a sea of > 4x the exclusions happen once in 2^32
+
+_THROW = SeaScript("bottle_throw")
+_PICK = SeaScript("bottle_pick")
+_RELEASE = SeaScript("bottle_release")
+_THROW_BACK = SeaScript("bottle_throw_back")
+_REPLY = SeaScript("bottle_reply")
+_OTHER = SeaScript("bottle_other")
+_GET = SeaScript("bottle_get")
+_MINE = SeaScript("bottle_mine")
+_DELETE = SeaScript("bottle_delete")
+_SWEEP = SeaScript("bottle_sweep")
+
+_SEA = (keys.sea_index(), keys.sea_holds(), keys.sea_ends())
+
+
+class PeopleView(Protocol):
+    """What bottles need to know about people."""
+
+    def person_key(self, user: str) -> str:
+        """The human behind ``user``, on whom quotas and "seen" act; the user itself when nothing more is known."""
+        ...
+
+    def blocked_either_way(self, user: str) -> frozenset[str]:
+        """Users whom ``user`` may never meet."""
+        ...
+
+
+class Bottles:
+    """The sea as one worker sees it; holds no state of its own."""
+
+    def __init__(
+        self,
+        state: State,
+        people: PeopleView,
+        random: Callable[[], int],
+        secret: bytes,
+        throws_per_day: int = 20,
+        picks_per_day: int = 20,
+        hold_s: float = 86_400,
+        life_s: float = 259_200,
+    ) -> None:
+        """``random`` returns uniform integers below 2^32; ``secret`` names bottles and operations."""
+        self._state = state
+        self._people = people
+        self._random = random
+        self._secret = secret
+        self._throws_per_day = throws_per_day
+        self._picks_per_day = picks_per_day
+        self._hold_ms = round(hold_s * 1000)
+        self._life_ms = round(life_s * 1000)
+
+    async def throw(self, caller: str, key: str, text: str, language: str | None) -> Thrown:
+        """Throw a bottle. Raises Invalid, KeyReused, QuotaExceeded, StateAway."""
+        text, language = check_text(text), check_language(language)
+        person = self._people.person_key(caller)
+        bottle_id = self._mac("bottle", caller, key)
+        status, now_ms, used, ends_ms = await self._run(
+            _THROW,
+            [
+                keys.sea_bottle(bottle_id),
+                self._operation(caller, key),
+                keys.sea_quota(person),
+                keys.sea_seen(person),
+                keys.sea_mine(caller),
+            ],
+            bottle_id,
+            self._mac("throw", text, language or ""),
+            caller,
+            person,
+            text,
+            language or "",
+            self._life_ms,
+            self._throws_per_day,
+        )
+        if status != b"ok":
+            _refuse(status, now_ms)
+        return Thrown(bottle_id, ends_ms, max(0, self._throws_per_day - used), _next_day_ms(now_ms))
+
+    async def pick(self, caller: str, key: str) -> Picked:
+        """Take one bottle, uniform over those the caller may have. Raises KeyReused, QuotaExceeded, StateAway."""
+        status, now_ms, used, raw = await self._draw(caller, key)
+        while status == b"ok" and self._blocked(caller, record := _known(raw)):
+            await self._release(caller, key, record.bottle_id)
+            status, now_ms, used, raw = await self._draw(caller, key)
+        if status not in {b"ok", b"same", b"empty"}:
+            _refuse(status, now_ms)
+        record_or_none = read_record(raw) if raw else None
+        if record_or_none is not None and self._blocked(caller, record_or_none):
+            record_or_none = None
+        return Picked(
+            bottle=None if record_or_none is None else record_or_none.view(caller),
+            reason="sea_empty" if status == b"empty" else None,
+            picks_left=max(0, self._picks_per_day - used),
+            resets_at_ms=_next_day_ms(now_ms),
+        )
+
+    async def throw_back(self, caller: str, bottle_id: str) -> None:
+        """Give an unanswered bottle back. Raises NotFound, Conflict (not the caller's to give, or answered)."""
+        status = await self._on_bottle(_THROW_BACK, caller, bottle_id)
+        if status != b"ok":
+            _refuse(status)
+
+    async def reply(self, caller: str, key: str, bottle_id: str, text: str) -> BottleView:
+        """Add to the thread. Raises Invalid, NotFound, KeyReused, Conflict (hold lapsed, unanswered, ended, full)."""
+        check_text(text)
+        _require_id(bottle_id)
+        person = self._people.person_key(caller)
+        status, *rest = await self._run(
+            _REPLY,
+            [
+                keys.sea_bottle(bottle_id),
+                self._operation(caller, key),
+                keys.sea_seen(person),
+                keys.sea_replies(bottle_id),
+            ],
+            bottle_id,
+            self._mac("reply", bottle_id, text),
+            caller,
+            person,
+            text,
+            self._life_ms,
+            REPLIES_MAX,
+            *self._people.blocked_either_way(caller),
+        )
+        if status != b"ok":
+            _refuse(status)
+        return _known(rest[0]).view(caller)
+
+    async def block_other(self, caller: str, bottle_id: str) -> str:
+        """The id of the other of the two, for the block that the caller of this makes; never for an answer.
+
+        An unanswered bottle that the caller holds goes back to the sea. Raises NotFound, Conflict (nobody answered).
+        """
+        status, *rest = await self._on_bottle(_OTHER, caller, bottle_id)
+        if status != b"ok":
+            _refuse(status)
+        other: bytes = rest[0]
+        return other.decode()
+
+    async def get(self, caller: str, bottle_id: str) -> BottleView:
+        """A bottle and its thread, for its author and its holder. Raises NotFound for anybody else."""
+        _require_id(bottle_id)
+        record = read_record(await self._run(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
+        if record is None or caller not in {record.author, record.holder}:
+            raise _not_found()
+        if self._blocked(caller, record) and not (caller == record.author and record.state == "p"):
+            raise _not_found()
+        return record.view(caller)
+
+    async def mine(self, caller: str, limit: int, after: int | None) -> tuple[list[MineItem], int | None]:
+        """The caller's bottles, newest throw or pick first, from below ``after``; and the next page's ``after``."""
+        blocked = self._people.blocked_either_way(caller)
+        rows: list[MineRow] = []
+        before = after
+        while len(rows) <= limit:
+            page = await self._run(
+                _MINE, [keys.sea_mine(caller)], "+inf" if before is None else f"({before}", limit + 1
+            )
+            found = [row for raw in page if (row := read_mine(raw, caller)) is not None]
+            rows += [row for row in found if not _hidden(row, blocked)]
+            if len(page) <= limit:
+                break
+            before = int(page[-1][1])
+        more = len(rows) > limit
+        return [row.item for row in rows[:limit]], rows[limit - 1].score if more else None
+
+    async def delete(self, caller: str, bottle_id: str) -> None:
+        """Take back a bottle that nobody has picked. Raises NotFound unless the author's, Conflict once picked."""
+        _require_id(bottle_id)
+        status = await self._run(_DELETE, [keys.sea_bottle(bottle_id), keys.sea_mine(caller)], bottle_id, caller)
+        if status != b"ok":
+            _refuse(status)
+
+    async def sweep(self) -> int:
+        """Return lapsed holds and bury ended bottles where no traffic does it; how many this call handled (<= 32)."""
+        handled: int = await self._run(_SWEEP, [])
+        return handled
+
+    async def _draw(self, caller: str, key: str) -> tuple[bytes, int, int, Any]:
+        """Rounds of the pick script until it claims, repeats, refuses, or knows that the sea has nothing.
+
+        Ends: from round ``_ROUNDS`` on each round enumerates, and can only be sent again while lapsed holds wait to
+        be swept, 16 of them a round.
+        """
+        person = self._people.person_key(caller)
+        names = [
+            self._operation(caller, key),
+            keys.sea_quota(person),
+            keys.sea_seen(person),
+            keys.sea_mine(caller),
+        ]
+        fingerprint = self._mac("pick")
+        rounds = 0
+        while True:
+            status, now_ms, used, *rest = await self._run(
+                _PICK,
+                names,
+                fingerprint,
+                caller,
+                person,
+                self._hold_ms,
+                self._picks_per_day,
+                int(rounds >= _ROUNDS),
+                *(self._random() for _ in range(_RANDOMS)),
+                *self._people.blocked_either_way(caller),
+            )
+            if status != b"again":
+                return status, now_ms, used, rest[0] if rest else None
+            rounds += 1
+
+    async def _release(self, caller: str, key: str, bottle_id: str) -> None:
+        person = self._people.person_key(caller)
+        names = [
+            keys.sea_bottle(bottle_id),
+            self._operation(caller, key),
+            keys.sea_quota(person),
+            keys.sea_seen(person),
+        ]
+        await self._run(_RELEASE, names, bottle_id, caller)
+
+    async def _on_bottle(self, script: SeaScript, caller: str, bottle_id: str) -> Any:
+        _require_id(bottle_id)
+        person = self._people.person_key(caller)
+        return await self._run(script, [keys.sea_bottle(bottle_id), keys.sea_seen(person)], bottle_id, caller, person)
+
+    async def _run(self, script: SeaScript, names: list[str], *args: str | int) -> Any:
+        return await self._state.run(script, [*_SEA, *names], args)
+
+    def _blocked(self, caller: str, record: Record) -> bool:
+        return record.other(caller) in self._people.blocked_either_way(caller)
+
+    def _operation(self, caller: str, key: str) -> str:
+        return keys.sea_operation(self._mac("op", caller, key))
+
+    def _mac(self, *parts: str) -> str:
+        """First 16 bytes, as hex, of HMAC-SHA256 over the parts, each with its length before it."""
+        message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in map(str.encode, parts))
+        return hmac.new(self._secret, message, hashlib.sha256).digest()[:16].hex()
+
+
+def _hidden(row: MineRow, blocked: frozenset[str]) -> bool:
+    """A blocked other hides a bottle, but not while it is the author's own and the holder unknown to the author."""
+    unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
+    return row.other in blocked and not unknown_holder
+
+
+def _known(raw: Any) -> Record:
+    record = read_record(raw)
+    assert record is not None, "a script answered with a bottle that is not there"
+    return record
+
+
+def _not_found() -> NotFound:
+    """One answer for a bottle that is not there, deleted, another's, or of somebody blocked."""
+    return NotFound("no such bottle")
+
+
+def _require_id(bottle_id: str) -> None:
+    if not is_bottle_id(bottle_id):
+        raise _not_found()
+
+
+def _next_day_ms(now_ms: int) -> int:
+    return (now_ms // DAY_MS + 1) * DAY_MS
+
+
+def _refuse(status: bytes, now_ms: int = 0) -> NoReturn:
+    """Raise what a script's status means."""
+    if status == b"quota":
+        resets_at_ms = _next_day_ms(now_ms)
+        raise QuotaExceeded("daily bottles are used up", resets_at_ms, -((now_ms - resets_at_ms) // 1000))
+    if status == b"reused":
+        raise KeyReused("this Idempotency-Key was used for another request")
+    if status == b"full":
+        raise Conflict(f"the thread has its {REPLIES_MAX} replies")
+    if status == b"conflict":
+        raise Conflict("the bottle is not in a state that allows this")
+    raise _not_found()
