@@ -58,11 +58,12 @@ class AppBackend:
         return a != b
 
     async def _run(self, chunk: Sequence[Pair]) -> list[bytes]:
-        names, args = [keys.feed()], []
+        names = [keys.feed()]
+        args: list[bytes | str | int] = []
         for pair in chunk:
             a, b = pair.a, pair.b
             names += [keys.friend_halves(a), keys.friend_halves(b), keys.blocks(a), keys.blocks(b)]
-            args += [a, b, pair.op, str(int(pair.guardian)), _record(pair, a, b), _record(pair, b, a)]
+            args += [a, b, pair.op, int(pair.guardian), _record(pair, a, b), _record(pair, b, a)]
         return await self._writer.run(_PAIRS, names, args)
 
 

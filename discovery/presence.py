@@ -181,6 +181,5 @@ class Presence:
 
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
         k0, k1 = self._epoch_key(self.stranger_edge_ms)
-        return keyed.siphash24_many(k0, k1, self._people.hashes[slots])
-
-
+        keys: NDArray[np.uint64] = keyed.siphash24_many(k0, k1, self._people.hashes[slots])
+        return keys

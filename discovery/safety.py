@@ -52,7 +52,7 @@ class Blocks:
 
     def between(self, a: int, b: int) -> bool:
         """Whether either blocked the other."""
-        return bool(self._blocked_by.get(b, {}).get(a)) or bool(self._blocked_by.get(a, {}).get(b))
+        return a in self._blocked_by.get(b, ()) or b in self._blocked_by.get(a, ())
 
 
 class Safety:

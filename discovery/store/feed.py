@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 
 from discovery.errors import StateAway
 from discovery.store.client import State
@@ -77,7 +78,7 @@ class Follower:
                 try:
                     await self._read_once(block_ms=_BLOCK_MS, client=blocking)
                     self.connected = True
-                except (StateAway, OSError, asyncio.TimeoutError, *self._state.connection_errors) as error:
+                except (StateAway, OSError, RedisError) as error:
                     self.connected = False
                     log.warning("feed_read_failed", feed=self.key, error=type(error).__name__)
                     await asyncio.sleep(_RETRY_S)
