@@ -38,6 +38,10 @@ class DurabilityRefused(Exception):
     """A server given by URL that does not keep what it acknowledges."""
 
 
+class StateUrlRefused(ValueError):
+    """A NEARHIVE_STATE_URL that this version cannot use."""
+
+
 class _Call:
     """One command on its way; ``sent`` tells whether the server may have seen it."""
 
@@ -56,7 +60,7 @@ class State:
     connection_errors: tuple[type[Exception], ...] = (RedisError, OSError)  # what a :meth:`blocking` client may raise
 
     def __init__(self, url: str, *, deadline_s: float = 3.0) -> None:
-        """``url``: ``unix:///path``, ``redis://`` or ``rediss://``. Raises ValueError for anything else."""
+        """``url``: ``unix:///path``, ``redis://`` or ``rediss://``. Raises StateUrlRefused for anything else."""
         _check_url(url)
         self._url = url
         self._deadline_s = deadline_s
@@ -78,6 +82,10 @@ class State:
         except BaseException:
             await self.close()
             raise
+
+    @property
+    def is_open(self) -> bool:
+        return self._pool is not None
 
     async def close(self) -> None:
         """Let the batches in flight end (each has a deadline), then close every connection, blocking ones too."""
@@ -213,9 +221,9 @@ class State:
 def _check_url(url: str) -> None:
     scheme = urlsplit(url).scheme
     if scheme.endswith("+cluster"):
-        raise ValueError(f"NEARHIVE_STATE_URL: {scheme}:// (Cluster) is not supported by this version yet")
+        raise StateUrlRefused(f"NEARHIVE_STATE_URL: {scheme}:// (Cluster) is not supported by this version yet")
     if scheme not in {"unix", "redis", "rediss"}:
-        raise ValueError(f"NEARHIVE_STATE_URL: scheme {scheme!r} is none of unix, redis, rediss")
+        raise StateUrlRefused(f"NEARHIVE_STATE_URL: scheme {scheme!r} is none of unix, redis, rediss")
 
 
 def _away(failure: BaseException, sent: bool) -> StateAway:

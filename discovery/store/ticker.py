@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from discovery.errors import StateAway
-from discovery.store.client import State
+from discovery.store.client import State, StateFault
 from discovery.store.scripts import Script
 
 SILENCE_S = 0.25  # after this long without an entry a tick is due
@@ -146,8 +146,8 @@ class Ticker:
                     await self.start()
                 else:
                     await self._tick_once(self._plan)
-            except StateAway as error:
-                log.warning("tick_failed", feed=self._feed_key, error=error.detail)
+            except (StateAway, StateFault) as error:
+                log.warning("tick_failed", feed=self._feed_key, error=str(error))
             await asyncio.sleep(_POLL_S)
 
     async def _tick_once(self, plan: TickPlan) -> bool:

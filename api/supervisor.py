@@ -1,0 +1,353 @@
+"""The one process that starts, watches and ends all others of ``nearhive serve``.
+
+Order of start: ports, data directory, state server, first ticks, workers and demo; of the end: the other way round.
+Children are forked between event loops, never inside one: a fork of a running loop would share its epoll descriptor,
+its connections and its signal pipe. So each session of the loop ends when a child must be started again.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from api.children import Lifeline, Slot
+from api.listen import PortRefused, close_all, listen, port_of
+from discovery.errors import StateAway
+from discovery.store import keys
+from discovery.store.client import DurabilityRefused, State, StateFault, StateUrlRefused
+from discovery.store.data_dir import DataDir, DataDirBusy, DataDirUnsafe
+from discovery.store.embedded import EmbeddedServer, ServerFailed, ServerMismatch, ServerMissing
+from discovery.store.ticker import Ticker
+
+REFUSED = 2  # exit status: nothing was started
+FAILED = 1  # exit status: started, but could not go on
+
+_LOOK_S = 0.05
+_DRAIN_S = 10.0
+_STATE_RETRY_S = 1.0
+_START_FAILURES = 3  # workers that never became ready and failed this often will not start by trying again
+
+_START_REFUSALS = (
+    PortRefused,
+    DataDirBusy,
+    DataDirUnsafe,
+    ServerMissing,
+    ServerMismatch,
+    ServerFailed,
+    DurabilityRefused,
+    StateAway,
+    StateFault,
+    StateUrlRefused,
+)
+
+log = structlog.get_logger("nearhive.supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. Empty ``state_url`` = the embedded server in ``data_dir``, run by ``valkey_bin`` if not empty."""
+
+    host: str
+    port: int
+    workers: int
+    admin_host: str
+    admin_port: int
+    data_dir: Path
+    state_url: str
+    valkey_bin: str
+    epoch_ms: int
+    demo: bool
+    durability_weak: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What a worker gets. ``ready`` is to be called once, when requests are answered."""
+
+    number: int
+    workers: int
+    public: list[socket.socket]
+    admin: list[socket.socket] | None
+    state_url: str
+    durability: str
+    ready: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoContext:
+    """What the demo process gets. ``ready`` is to be called once, when its world stands."""
+
+    state_url: str
+    public_port: int
+    ready: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What ``on_ready`` is told: all workers, and the demo if there is one, are ready."""
+
+    public_port: int
+    admin_port: int
+    state_url: str
+    embedded: EmbeddedServer | None
+    durability: str
+
+
+def hive_clock() -> float:
+    """Seconds of a clock that is never set and counts suspended time, so that hive time does not fall behind."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def serve(
+    plan: Plan,
+    worker_main: Callable[[WorkerContext], None],
+    demo_main: Callable[[DemoContext], None] | None = None,
+    on_ready: Callable[[Running], None] = lambda _: None,
+) -> int:
+    """Run until SIGINT, SIGTERM or SIGHUP; returns the exit status. To be called from the main thread."""
+    supervisor = Supervisor(plan, worker_main, demo_main if plan.demo else None, on_ready)
+    with supervisor.signals():
+        try:
+            return supervisor.run()
+        except _START_REFUSALS as refusal:
+            if supervisor.stopping:
+                return 0
+            print(f"nearhive: {refusal}", file=sys.stderr, flush=True)
+            return REFUSED
+
+
+class Supervisor:
+    """One run of ``serve``."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        worker_main: Callable[[WorkerContext], None],
+        demo_main: Callable[[DemoContext], None] | None,
+        on_ready: Callable[[Running], None],
+    ) -> None:
+        self._plan = plan
+        self._worker_main = worker_main
+        self._demo_main = demo_main
+        self._on_ready = on_ready
+        self._announced = False
+        self._stop_requests = 0
+        self._public: list[socket.socket] = []
+        self._admin: list[socket.socket] = []
+        self._data_dir: DataDir | None = None
+        self._server: EmbeddedServer | None = None
+        self._server_due_s = 0.0
+        self._lifeline = Lifeline()
+        self._workers = [Slot(f"worker {number}", self._worker(number)) for number in range(plan.workers)]
+        self._demo = [Slot("demo", self._run_demo, may_finish=True)] if demo_main else []
+        self._ending: tuple[list[Slot], float] | None = None  # the group that was told to end, and until when
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_requests > 0
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Count requests to stop. Nothing is raised from a handler, so no step is ever left half done."""
+        before: dict[signal.Signals, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, self._request_stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop_requests += 1
+
+    def run(self) -> int:
+        """Start everything, watch it, end everything. Raises one of the refusals before any child was forked."""
+        with ExitStack() as stack:
+            stack.callback(self._lifeline.close)
+            self._open_ports(stack)
+            self._open_state(stack)
+            stack.callback(self._end_children)
+            return self._watch()
+
+    def _open_ports(self, stack: ExitStack) -> None:
+        stack.callback(self._close_ports)
+        self._public = listen(self._plan.host, self._plan.port)
+        self._admin = listen(self._plan.admin_host, self._plan.admin_port)
+
+    def _close_ports(self) -> None:
+        close_all(self._public)
+        close_all(self._admin)
+
+    def _open_state(self, stack: ExitStack) -> None:
+        url = self._plan.state_url or self._start_server(stack)
+        self._state = State(url)
+        feeds = (keys.feed(), keys.shake_feed())
+        self._tickers = [Ticker(self._state, feed, hive_clock, self._plan.epoch_ms) for feed in feeds]
+        self._durability = asyncio.run(self._check_state())
+        self._running = Running(port_of(self._public), port_of(self._admin), url, self._server, self._durability)
+
+    def _start_server(self, stack: ExitStack) -> str:
+        self._data_dir = DataDir.take(self._plan.data_dir, time.monotonic)
+        stack.callback(self._data_dir.release)
+        self._server = EmbeddedServer(self._data_dir, time.monotonic, binary=self._plan.valkey_bin)
+        stack.callback(self._server.stop)
+        self._server.start(on_progress=_say, given_up=lambda: self.stopping)
+        return self._server.url
+
+    async def _check_state(self) -> str:
+        """Refuse a server that does not keep what it acknowledges; write the first ticks, before any worker reads."""
+        await self._state.open()
+        try:
+            durability = await self._state.check_durability(weak=self._plan.durability_weak)
+            for ticker in self._tickers:
+                await ticker.start()
+        finally:
+            await self._state.close()
+        return durability
+
+    def _watch(self) -> int:
+        while True:
+            if self._ended():
+                return 0
+            if not self.stopping:
+                self._start_what_is_missing()
+            if asyncio.run(self._session()) is FAILED:
+                return FAILED
+
+    def _start_what_is_missing(self) -> None:
+        now_s = time.monotonic()
+        if self._server is not None and not self._server.running and now_s >= self._server_due_s:
+            self._restart_server(self._server)
+        for slot in self._slots():
+            if slot.due(now_s):
+                slot.start(self._lifeline, now_s)
+
+    def _restart_server(self, server: EmbeddedServer) -> None:
+        log.error("state_server_ended", restarting=True)
+        try:
+            server.stop()
+            server.start(on_progress=_say, given_up=lambda: self.stopping)
+        except (ServerFailed, ServerMismatch) as error:
+            log.error("state_server_start_failed", error=str(error))
+        self._server_due_s = time.monotonic() + _STATE_RETRY_S
+
+    async def _session(self) -> int | None:
+        """Tick and look after the children until something must be forked or everything has ended."""
+        ticking: list[asyncio.Task[None]] = []
+        try:
+            await self._state.open()
+            ticking = [asyncio.create_task(ticker.run()) for ticker in self._tickers]
+        except StateAway as error:
+            log.warning("state_away", error=error.detail)
+        try:
+            return await self._look_after()
+        finally:
+            for task in ticking:
+                task.cancel()
+            await asyncio.gather(*ticking, return_exceptions=True)
+            await self._state.close()
+
+    async def _look_after(self) -> int | None:
+        until_s = time.monotonic() + _STATE_RETRY_S if not self._state.is_open else float("inf")
+        while not self._ended():
+            now_s = time.monotonic()
+            for slot in self._slots():
+                slot.look(now_s, stopping=self.stopping)
+            if not self.stopping:
+                self._announce()
+                if self._hopeless():
+                    return FAILED
+                if now_s >= until_s or self._something_is_due(now_s):
+                    return None
+            await asyncio.sleep(_LOOK_S)
+        return None
+
+    def _something_is_due(self, now_s: float) -> bool:
+        server_due = self._server is not None and not self._server.running and now_s >= self._server_due_s
+        return server_due or any(slot.due(now_s) for slot in self._slots())
+
+    def _slots(self) -> list[Slot]:
+        return [*self._workers, *self._demo]
+
+    def _announce(self) -> None:
+        if not self._announced and all(slot.was_ready for slot in self._slots()):
+            self._announced = True
+            self._on_ready(self._running)
+
+    def _hopeless(self) -> bool:
+        never_ready = not any(slot.was_ready for slot in self._workers)
+        if never_ready and any(slot.failures >= _START_FAILURES for slot in self._workers):
+            print("nearhive: the workers do not start; see the messages above", file=sys.stderr, flush=True)
+            return True
+        return False
+
+    def _ended(self) -> bool:
+        """One step of the orderly end, workers before the demo; True when all children are gone."""
+        if not self.stopping:
+            return False
+        self._close_ports()
+        group = next((g for g in (self._workers, self._demo) if any(slot.child for slot in g)), None)
+        if group is None:
+            return True
+        now_s = time.monotonic()
+        if self._ending is None or self._ending[0] is not group:
+            self._ending = (group, now_s + _DRAIN_S)
+            _signal_all(group, signal.SIGTERM)
+        if self._stop_requests > 1 or now_s > self._ending[1]:
+            _signal_all(group, signal.SIGKILL)
+        return False
+
+    def _end_children(self) -> None:
+        """For every way out of :meth:`run`: no child is left when it returns."""
+        self._stop_requests = max(self._stop_requests, 1)
+        while not self._ended():
+            for slot in self._slots():
+                slot.look(time.monotonic(), stopping=True)
+            threading.Event().wait(_LOOK_S)
+
+    def _close_in_child(self) -> None:
+        if self._server is not None:
+            self._server.close_in_child()
+        if self._data_dir is not None:
+            self._data_dir.close_in_child()
+
+    def _worker(self, number: int) -> Callable[[Callable[[], None]], None]:
+        def main(ready: Callable[[], None]) -> None:
+            self._close_in_child()
+            admin = self._admin if number == 0 else None
+            if admin is None:
+                close_all(self._admin)
+            url, durability = self._running.state_url, self._durability
+            count = self._plan.workers
+            self._worker_main(WorkerContext(number, count, self._public, admin, url, durability, ready))
+
+        return main
+
+    def _run_demo(self, ready: Callable[[], None]) -> None:
+        public_port = self._running.public_port
+        self._close_in_child()
+        self._close_ports()
+        if self._demo_main is not None:
+            self._demo_main(DemoContext(self._running.state_url, public_port, ready))
+
+
+def _signal_all(slots: list[Slot], number: signal.Signals) -> None:
+    for slot in slots:
+        slot.signal(number)
+
+
+def _say(progress: str) -> None:
+    print(f"nearhive: {progress}", file=sys.stderr, flush=True)
