@@ -73,9 +73,7 @@ class Settings(BaseSettings):
         "Below 900 people can be followed more finely.",
     )
     workers: int = Field(1, ge=1, le=256, description="Worker processes of nearhive serve.")
-    require_age: Switch = Field(
-        True, description="true: who has no stated age counts as a minor. false: as an adult."
-    )
+    require_age: Switch = Field(True, description="true: who has no stated age counts as a minor. false: as an adult.")
     privacy_secret: SecretStr | None = Field(
         None,
         description="Keys the orders, cursors and ids; at least 32 bytes; equal on all workers, kept for ever. "
@@ -111,8 +109,8 @@ class Settings(BaseSettings):
     @field_validator(*SECRETS)
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode("utf-8", "surrogateescape")) < _SECRET_MIN_BYTES:
-            raise ValueError(f"must have at least {_SECRET_MIN_BYTES} bytes")
+        if value is not None and _length(value.get_secret_value()) < _SECRET_MIN_BYTES:
+            raise ValueError(f"must have at least {_SECRET_MIN_BYTES} bytes of UTF-8")
         return value
 
     @field_validator("state_url")
@@ -138,6 +136,14 @@ class Settings(BaseSettings):
         return "127.0.0.1", public_port + 1
 
 
+def _length(text: str) -> int:
+    """Bytes of UTF-8; 0 for what is not UTF-8."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
+
+
 def parse_bind(text: str) -> tuple[str, int]:
     """(host, port) of ``host:port`` or ``[v6]:port``; ValueError otherwise."""
     host, _, port = text.rpartition(":")
@@ -146,24 +152,20 @@ def parse_bind(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read the environment, then make or read the secrets that it does not give.
 
     ``overrides`` win over the environment (command line options). Raises BadSettings, which names every bad variable.
     """
-    settings = read_settings(environ, **overrides)
+    settings = read_settings(**overrides)
     made = {name: SecretStr(_kept_secret(settings.data_dir, name)) for name in SECRETS if not getattr(settings, name)}
     return settings.model_copy(update=made)
 
 
-def read_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+def read_settings(**overrides: Any) -> Settings:
     """The settings alone: no file is read or made. Raises BadSettings."""
-    given = {k.lower(): v for k, v in (os.environ if environ is None else environ).items()}
-    values = {
-        name: given[key] for name in Settings.model_fields if given.get(key := (PREFIX + name).lower()) not in (None, "")
-    }
     try:
-        return Settings.model_validate({**values, **overrides})
+        return Settings(**overrides)
     except ValidationError as error:
         found = error.errors(include_input=False, include_context=False, include_url=False)
         raise BadSettings([_line(one["loc"], one["msg"]) for one in found]) from None
@@ -173,10 +175,10 @@ def _line(loc: tuple[int | str, ...], message: str) -> str:
     return f"{PREFIX}{str(loc[0]).upper() if loc else ''}: {message.removeprefix('Value error, ')}"
 
 
-def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Names of ``NEARHIVE_`` variables that are no setting (``NEARHIVE_TEST_…`` aside), to be warned about at start."""
     known = {(PREFIX + name).upper() for name in Settings.model_fields}
-    names = (name for name in (os.environ if environ is None else environ) if name.upper().startswith(PREFIX))
+    names = (name for name in environ if name.upper().startswith(PREFIX))
     return sorted(name for name in names if name.upper() not in known and not name.startswith(PREFIX + "TEST_"))
 
 
@@ -210,7 +212,9 @@ def _kept_secret(data_dir: Path, name: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise BadSettings([f"{path}: {reason}; needed because {PREFIX}{name.upper()} is not set"]) from None
     if len(value.encode()) < _SECRET_MIN_BYTES:
-        raise BadSettings([f"{path}: has fewer than {_SECRET_MIN_BYTES} bytes; remove it or set {PREFIX}{name.upper()}"])
+        raise BadSettings(
+            [f"{path}: has fewer than {_SECRET_MIN_BYTES} bytes; remove it or set {PREFIX}{name.upper()}"]
+        )
     return value
 
 

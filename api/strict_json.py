@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from typing import Any, TypeVar
 
 import orjson
-from fastapi import Request, Response
+from fastapi import Request, Response, params
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
@@ -145,11 +145,11 @@ class _ReadRequest(Request):
 
 
 class _Query:
-    """The query parameters that a route knows, and which of them may be repeated (lists)."""
+    """The query parameters that a route knows; none may be repeated (a list is one value, separated by commas)."""
 
     def __init__(self, dependant: Dependant) -> None:
-        fields = get_flat_dependant(dependant, skip_repeats=True).query_params
-        self.known = frozenset(field.alias for field in fields)
+        fields = get_flat_params(dependant)
+        self.known = frozenset(field.alias for field in fields if isinstance(field.field_info, params.Query))
 
     def check(self, request: Request) -> None:
         """InvalidFields that names every unknown and every repeated parameter."""

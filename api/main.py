@@ -1,0 +1,89 @@
+"""The two HTTP applications. The worker makes the hive and owns it; nothing is started or stopped here."""
+
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+
+from discovery.sealed import Sealer
+
+from . import errors, openapi, problems
+from .auth import OperatorOnly, Tokens
+from .metrics import Metrics
+from .middleware import Envelope
+from .pagination import Cursors
+from .routes import ROUTERS
+from .settings import Settings
+from .strict_json import StrictRoute
+
+_TITLE = "Nearhive"
+_DESCRIPTION = (
+    "Shake, Radar, Drift Bottle and a store finder on one H3-indexed proximity engine. Nobody learns where a person is "
+    "more finely than the cell that person agreed to show. Errors are RFC 9457 problems, documented under /problems."
+)
+
+
+def create_app(
+    hive: Any, settings: Settings, clock: Callable[[], float] = time.time, metrics: Metrics | None = None
+) -> FastAPI:
+    """The public application.
+
+    ``settings`` must hold its secrets (``load_settings``); ``clock`` gives seconds since 1970, for tokens only.
+    Routes find ``hive``, ``settings``, ``tokens``, ``cursors`` and ``metrics`` in ``request.app.state``.
+    """
+    app = _bare_app(hive, settings, clock, metrics or Metrics())
+    for router in (problems.router, *ROUTERS):
+        app.include_router(router)
+    return _finish(app)
+
+
+def create_admin_app(
+    hive: Any, settings: Settings, clock: Callable[[], float] = time.time, metrics: Metrics | None = None
+) -> FastAPI:
+    """The application of NEARHIVE_ADMIN_BIND: /metrics, with the operator's key."""
+    app = _bare_app(hive, settings, clock, metrics or Metrics())
+    app.include_router(_admin)
+    return _finish(app)
+
+
+_admin = APIRouter(route_class=StrictRoute, tags=["admin"])
+
+
+@_admin.get("/metrics", summary="Prometheus metrics of all workers")
+async def metrics_text(request: Request, _operator: OperatorOnly) -> Response:
+    """Prometheus text format."""
+    return Response(request.app.state.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _bare_app(hive: Any, settings: Settings, clock: Callable[[], float], metrics: Metrics) -> FastAPI:
+    app = FastAPI(
+        title=_TITLE,
+        version=version("nearhive"),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    if settings.jwt_secret is None or settings.admin_key is None or settings.privacy_secret is None:
+        raise ValueError("the settings lack their secrets: use load_settings()")
+    app.state.hive = hive
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.tokens = Tokens(
+        settings.jwt_secret.get_secret_value(), settings.jwt_audience, settings.jwt_issuer or None, clock
+    )
+    app.state.cursors = Cursors(Sealer(settings.privacy_secret.get_secret_value().encode()))
+    return app
+
+
+def _finish(app: FastAPI) -> FastAPI:
+    errors.install(app)
+    openapi.install(app)
+    app.state.methods = errors.method_table(
+        (context.path_format or "", context.methods or ()) for context in openapi.contexts(app)
+    )
+    app.add_middleware(Envelope, metrics=app.state.metrics)
+    return app

@@ -1,0 +1,114 @@
+"""Six metrics with a small fixed label set: ``operation`` is a route's name, never a path.
+
+Over several worker processes prometheus_client keeps its values in files of one directory, and decides so when it is
+first imported. ``share_between_processes`` must therefore run first; this module imports the package only afterwards,
+when the first ``Metrics`` is made, and nothing else in the service imports it.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def share_between_processes(directory: Path) -> None:
+    """Let all processes forked from here share their values in ``directory`` (emptied). Once, by the supervisor.
+
+    RuntimeError when prometheus_client is imported already: it would silently count per process.
+    """
+    if "prometheus_client" in sys.modules:
+        raise RuntimeError("prometheus_client was imported before share_between_processes")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in directory.glob("*.db"):
+        old.unlink()
+    os.environ[_DIRECTORY] = str(directory)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a worker that ended; its counts stay. For the supervisor."""
+    if _DIRECTORY in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def two_digits(count: int) -> int:
+    """``count`` rounded to two significant digits: 1,234 -> 1,200."""
+    if count < 100:
+        return count
+    unit = 10 ** (int(math.log10(count)) - 1)
+    return int(round(count / unit) * unit)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter("nearhive_requests", "Requests answered", ["operation", "status"], registry=registry)
+        self._seconds = Histogram(
+            "nearhive_request_seconds", "Time to answer", ["operation"], buckets=_BUCKETS_S, registry=registry
+        )
+        self._people = Gauge(
+            "nearhive_people",
+            "People live at the last epoch edge, two significant digits",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._shakes = Gauge(
+            "nearhive_shakes",
+            "Shakes in the epoch that ended at the last edge, two significant digits",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._lag = Gauge(
+            "nearhive_feed_lag_seconds",
+            "How far the slowest worker is behind the feed",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._state_errors = Counter(
+            "nearhive_state_errors", "Requests that the state did not answer", registry=registry
+        )
+        self._children: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+
+    def request(self, operation: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        counters = self._children.get((operation, status))
+        if counters is None:
+            counted: Any = self._requests.labels(operation, str(status))
+            counters = counted.inc, self._seconds.labels(operation).observe
+            self._children[operation, status] = counters
+        counters[0]()
+        counters[1](seconds)
+
+    def at_edge(self, people: int, shakes: int) -> None:
+        """The two gauges change here only, and only coarsely, so that nobody's coming and going can be watched."""
+        self._people.set(two_digits(people))
+        self._shakes.set(two_digits(shakes))
+
+    def feed_lag(self, seconds: float) -> None:
+        """How far this worker is behind the feed."""
+        self._lag.set(seconds)
+
+    def state_error(self) -> None:
+        """Count a request that the state did not answer."""
+        self._state_errors.inc()
+
+    def render(self) -> bytes:
+        """The Prometheus text of all processes."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        if _DIRECTORY not in os.environ:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
