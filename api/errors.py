@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -195,10 +196,14 @@ async def _on_refused(request: Request, error: Exception) -> Response:
     return refused_response(error)
 
 
+def field_errors(error: RequestValidationError | ValidationError) -> list[tuple[str, str]]:
+    """(field, message) of everything that pydantic found, without any value that was sent."""
+    return [(_field(one["loc"]), _message(one)) for one in error.errors()]
+
+
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [(_field(one["loc"]), _message(one)) for one in error.errors()]
-    return problem_response("invalid", errors=found[:100])
+    return problem_response("invalid", errors=field_errors(error)[:100])
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

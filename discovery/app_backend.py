@@ -1,4 +1,4 @@
-"""What an app's backend does for its users in bulk: the friend graph. (Positions: positions.py; settings: settings.py.)"""
+"""The friend graph as an app's backend keeps it in step, in bulk. (Its positions: positions.py.)"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -71,9 +71,7 @@ class Hive:
         self.friends = Friends(self.friendships, self.people, self.writer)
         self.safety = Safety(self.blocks, self.people, self.writer)
         self.app = AppBackend(self.people, self.writer)
-        self.nearby = Nearby(
-            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer
-        )
+        self.nearby = Nearby(self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer)
         self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
         self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
         self.shake_feed = Follower(state, keys.shake_feed(), self._fold_shake, self._on_shake_time)
@@ -89,11 +87,10 @@ class Hive:
             self.sealer,
             rules.shake_window_ms,
         )
-        self.bottles = Bottles(
-            state, self, random32, secret, rules.bottle_throws_per_day, rules.bottle_picks_per_day
-        )
+        self.bottles = Bottles(state, self, random32, secret, rules.bottle_throws_per_day, rules.bottle_picks_per_day)
         self.catalogue = Catalogue()
         self.stores = Stores(state, self.catalogue, self._announce_stores, random_bytes)
+        self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._loading: set[asyncio.Task[None]] = set()
 
@@ -118,6 +115,14 @@ class Hive:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def hold(self, reason: str) -> None:
+        """Not ready, whatever is folded, until ``release``."""
+        self._held_for = reason
+
+    def release(self) -> None:
+        """End ``hold``."""
+        self._held_for = ""
+
     def ready(self) -> tuple[bool, str]:
         """Whether people reads may be answered, and if not, why."""
         for follower in (self.feed, self.shake_feed):
@@ -125,6 +130,8 @@ class Hive:
                 return False, "the feed is still being folded"
             if not follower.connected:
                 return False, "the state is not answering"
+        if self._held_for:
+            return False, self._held_for
         return (True, "") if self.feed.epoch_ms else (False, "no tick has been seen yet")
 
     def status(self) -> dict[str, object]:
@@ -133,8 +140,6 @@ class Hive:
             "offset": "{}-{}".format(*self.feed.position),
             "hive_ms": self.now_ms,
             "epoch_ms": self.feed.epoch_ms,
-            "people": self.presence.count_live(self.now_ms),
-            "known": len(self.people),
             "digests": {str(edge): f"{digest:016x}" for edge, digest in self.presence.digests.items()},
             "shake_offset": "{}-{}".format(*self.shake_feed.position),
             "shake_digest": f"{self._shake_fold.digest():016x}",

@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from geo.crowd import band_cells
 
 from discovery.errors import BadCursor, CursorExpired, NotVisible
 from discovery.friends import Friendships
@@ -12,7 +13,6 @@ from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
-from geo.crowd import band_cells
 from geo.privacy import STRANGER_BANDS_M, bands_within
 
 _CURSOR = struct.Struct("<qIBQ")  # stranger edge, radius, band, offset on the circle
@@ -75,7 +75,9 @@ class Nearby:
         more = len(slots) > limit
         last = (int(bands[limit - 1]), int(offsets[limit - 1])) if more else None
         found = [self._neighbour(int(slot), int(band)) for slot, band in zip(slots[:limit], bands[:limit], strict=True)]
-        return NearbyPage(found, self._presence.stranger_edge_ms, None if last is None else self._seal(user, radius_m, last))
+        return NearbyPage(
+            found, self._presence.stranger_edge_ms, None if last is None else self._seal(user, radius_m, last)
+        )
 
     def _neighbour(self, slot: int, band: int) -> Neighbour:
         return Neighbour(self._people.ids[slot], STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])

@@ -192,5 +192,3 @@ def check_accuracy(point: ExactPoint) -> None:
     """Worse than 600 m is refused, never coarsened: a coarser cell would be a second lattice."""
     if point.accuracy_m is not None and point.accuracy_m > WORST_ACCURACY_M:
         raise TooInaccurate("accuracy must be 600 m or better", field="accuracy_m")
-
-

@@ -1,20 +1,20 @@
 """Where people are, as cells: one state machine a person, folded from the feed; edges publish, visibility only masks.
 
-Columns by slot, all of resolution 8: ``published`` (what friends at `near` see), ``stranger`` (what was published at the
-last stranger edge; its parents are what everyone coarser sees), ``pending`` (published at the next edge). A cell outlives
-presence as the anchor of hysteresis, shown to nobody.
+Columns by slot, all of resolution 8: ``published`` (what friends at `near` see), ``stranger`` (what was published at
+the last stranger edge; its parents are what everyone coarser sees), ``pending`` (published at the next edge). A cell
+outlives presence as the anchor of hysteresis, shown to nobody.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
+from geo.crowd import Crowd
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
 from discovery.reports import ReportBatch
 from geo import cells
-from geo.crowd import Crowd
 from geo.kernels import keyed, presence
 from geo.privacy import PRECISION_RESOLUTION, STRANGER_RESOLUTION, Epochs
 

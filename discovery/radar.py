@@ -9,8 +9,6 @@ from discovery.positions import Positions
 from discovery.presence import Presence
 from geo import cells
 
-RADII_M = (1000, 2000, 5000, 10_000, 25_000, 50_000, 100_000)
-
 
 @dataclass(slots=True, frozen=True)
 class Blip:

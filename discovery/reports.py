@@ -6,7 +6,7 @@ and the UTF-8 ids end to end. Columns, so that a worker folds a batch without a 
 
 import struct
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,5 +68,5 @@ def unpack(payload: bytes) -> ReportBatch:
     ends = list(accumulate(lengths, initial=first))
     if ends[-1] != len(payload):
         raise ValueError(f"report batch has {len(payload)} bytes, expected {ends[-1]}")
-    users = [payload[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+    users = [payload[a:b].decode() for a, b in pairwise(ends)]
     return ReportBatch(users, cells.astype(np.uint64), expiries.astype(np.int64), flags)

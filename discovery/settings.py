@@ -121,5 +121,7 @@ class Settings:
         return self._people.adult_with(self._people.slot(user), age)
 
     async def _write(self, user: str, change: dict[str, Any]) -> None:
-        fields = {name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in change.items()}
+        fields = {
+            name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in change.items()
+        }
         await self._writer.change(keys.person(user), "s", orjson.dumps({"u": user, **change}), fields)

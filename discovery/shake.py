@@ -1,4 +1,4 @@
-"""Shake: people who shake at the same moment find each other. Shaking is the consent: no position, no visibility needed.
+"""Shake: people who shake at the same moment find each other. Shaking is the consent: no position is needed.
 
 A shake moves the person's one state machine but makes no presence; then it enters the one ordered shake stream, which
 every worker folds with the same matching (``shake_fold``). The answer comes when this worker has folded its own entry.
@@ -88,15 +88,22 @@ class Shakes:
         self._sealer = sealer
         self._window_ms = window_ms
         self._watchers: dict[int, set[asyncio.Future[None]]] = {}
+        self._folded = 0
 
     # --- fold ---
 
     def fold_entry(self, payload: bytes, hive_ms: int) -> None:
         """Fold one stream entry and wake the long polls of the shakes that it changed."""
+        self._folded += 1
         for shake_hash in self._fold.fold(payload, hive_ms):
             for watcher in self._watchers.pop(shake_hash, ()):
                 if not watcher.done():
                     watcher.set_result(None)
+
+    def take_count(self) -> int:
+        """Entries folded since the last call, for the metrics of an epoch."""
+        count, self._folded = self._folded, 0
+        return count
 
     # --- acts ---
 
@@ -222,4 +229,3 @@ def _match(person: str, band: int) -> ShakeMatch:
     if band == ANYWHERE_BAND:
         return ShakeMatch(person, None, None)
     return ShakeMatch(person, STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
-

@@ -5,12 +5,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from geo import cells
+from geo import cells, privacy
 from geo.kernels.matching import MAX_NEAR, NONE
 
-NEAR_M: Final = 5000.0
-BAND_EDGE_M: Final = 3000.0
-"""Band 0 ends here; band 1 ends at ``NEAR_M``, both exclusive, from cell centre to cell centre."""
+NEAR_M: Final = float(privacy.STRANGER_BANDS_M[2])
+"""Where band 1 ends, from cell centre to cell centre, exclusive."""
 
 _FIRST_ROWS = 64
 
@@ -68,7 +67,7 @@ class ShakeCells:
         for other, distance_m in zip(around.tolist(), distances_m.tolist(), strict=True):
             other_row = self._row_of.get(other)
             if other_row is not None:
-                self._link(row, other_row, 0 if distance_m < BAND_EDGE_M else 1)
+                self._link(row, other_row, privacy.band_of(distance_m))
         return row
 
     def _link(self, row: int, other: int, band: int) -> None:

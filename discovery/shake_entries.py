@@ -10,6 +10,9 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from geo import cells
+from geo.privacy import STRANGER_RESOLUTION
+
 NEARBY: Final = 0
 ANYWHERE: Final = 1
 MAX_LIMIT: Final = 20
@@ -86,8 +89,8 @@ def _pack_one(shake: Shake) -> bytes:
 
 def _unpack_one(payload: bytes, at: int) -> tuple[Shake, int]:
     try:
-        shake_hash, person_hash, cell7, window_ms, reach, limit, adult, person_bytes, excluded_count = _FIXED.unpack_from(
-            payload, at
+        shake_hash, person_hash, cell7, window_ms, reach, limit, adult, person_bytes, excluded_count = (
+            _FIXED.unpack_from(payload, at)
         )
         at += _FIXED.size
         person = payload[at : at + person_bytes].decode()
@@ -106,8 +109,7 @@ def _check(shake: Shake) -> None:
     for name, value in (("shake_hash", shake.shake_hash), ("person_hash", shake.person_hash), ("cell7", shake.cell7)):
         if not 0 <= value < _U64_END:
             raise ValueError(f"shake {name} must be an unsigned 64-bit number, not {value}")
-    # Mode 1 (a cell) and resolution 7 sit in bits 59-62 and 52-55 of an H3 index.
-    if shake.cell7 >> 59 != 1 or shake.cell7 >> 52 & 0xF != 7:
+    if not cells.is_cell(shake.cell7) or cells.resolution_of(shake.cell7) != STRANGER_RESOLUTION:
         raise ValueError(f"shake cell must be an H3 cell of resolution 7, not {shake.cell7:x}")
     if shake.reach not in (NEARBY, ANYWHERE):
         raise ValueError(f"shake reach must be 0 or 1, not {shake.reach}")

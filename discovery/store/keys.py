@@ -29,7 +29,7 @@ def _tag(user: str) -> str:
 
 
 def feed(shard: int = 0) -> str:
-    """Stream. The one ordered feed of a shard: fields ``k`` (kind) and ``d`` (payload). Kept whole until checkpoints."""
+    """Stream. The one ordered feed of a shard: fields ``k`` (kind), ``d`` (payload). Kept whole until checkpoints."""
     return f"{{s{shard:02d}}}:feed"
 
 
@@ -118,3 +118,37 @@ def sea_operation(operation_hash: str) -> str:
 def sea_mine(user: str) -> str:
     """Zset. 't' or 'p' and a bottle that ``user`` threw or holds -> when (us, unique). TTL last end + two days."""
     return f"{{sea}}:mine:{user}"
+
+
+# --- stores: tag {b:BRAND}, so that one script makes a brand's new store set current ---
+
+
+def brands() -> str:
+    """Set. Names of all brands, in its own slot: it is read once at start, to find the rest. No TTL."""
+    return "{stores}:brands"
+
+
+def brand_meta(brand: str) -> str:
+    """Hash. ``name`` and ``website`` of a brand; it exists exactly when the brand does. No TTL."""
+    return f"{{b:{brand}}}:meta"
+
+
+def brand_keys(brand: str) -> str:
+    """Hash. Key id -> JSON {sha256, kind}: the API keys themselves are kept nowhere. No TTL."""
+    return f"{{b:{brand}}}:keys"
+
+
+def brand_versions(brand: str) -> str:
+    """String. Counter that gives every written store set its own version, also one that loses the race. No TTL."""
+    return f"{{b:{brand}}}:versions"
+
+
+def brand_current(brand: str) -> str:
+    """Hash. ``version`` of the store set in use and its number of ``chunks``. No TTL."""
+    return f"{{b:{brand}}}:current"
+
+
+def brand_chunk(brand: str, version: int, index: int) -> str:
+    """String. Part of one packed store set, <= 1 MB, never changed. TTL 1 h until it is made current (an import that
+    dies leaves nothing) and again once it is not (a worker that reads it ends in peace); none while current."""
+    return f"{{b:{brand}}}:v:{version}:{index}"

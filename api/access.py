@@ -1,0 +1,62 @@
+"""What feature routes need of the hive: the hive itself, who may use a feature, a point from a body, a fixed choice."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import BeforeValidator
+
+from api.auth import Caller
+from api.errors import NotReady
+from discovery.errors import AdultsOnly, Invalid, Suspended
+from discovery.hive import Hive
+from geo.privacy import ExactPoint
+
+
+async def _hive(request: Request) -> Hive:
+    hive: Hive = request.app.state.hive
+    return hive
+
+
+async def _ready_hive(request: Request) -> Hive:
+    """People reads fail closed: a worker that does not follow the feed might show who has hidden since."""
+    hive: Hive = request.app.state.hive
+    ready, reason = hive.ready()
+    if not ready:
+        raise NotReady(reason)
+    return hive
+
+
+HiveDep = Annotated[Hive, Depends(_ready_hive)]
+StoreHive = Annotated[Hive, Depends(_hive)]
+"""For store reads, which go on without the state."""
+
+
+def require_not_suspended(hive: Hive, user: str, feature: str) -> None:
+    """Raise Suspended while the app has suspended the feature for this person."""
+    slot = hive.people.slot(user)
+    if slot is not None and hive.people.suspended(slot, feature, hive.now_ms):
+        raise Suspended(f"{feature} is suspended for you")
+
+
+def require_feature(hive: Hive, caller: Caller, feature: str) -> None:
+    """For the features among strangers: adults who are not suspended."""
+    if not hive.people.adult_with(hive.people.slot(caller.user), caller.age):
+        raise AdultsOnly(f"{feature} is for adults")
+    require_not_suspended(hive, caller.user, feature)
+
+
+def exact_point(lat: float, lon: float, accuracy_m: float | None, coord_type: str) -> ExactPoint:
+    """The point of a body; Invalid names the field that is wrong."""
+    try:
+        return ExactPoint.of(lat, lon, accuracy_m, coord_type)
+    except ValueError as error:
+        field = next((name for name in ("accuracy_m", "lat", "lon") if name in str(error)), "lat")
+        raise Invalid("out of range", field=field) from None
+
+
+def _whole_number(value: object) -> object:
+    """Query text to int, so that ``Literal`` choices of numbers can be compared; anything else stays and is refused."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9 else value
+
+
+WholeNumber = BeforeValidator(_whole_number)

@@ -1,0 +1,159 @@
+"""One worker process: a hive that follows the feeds, and the HTTP servers in front of it."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import orjson
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from api import logs
+from api.main import create_admin_app, create_app
+from api.metrics import Metrics, two_digits
+from api.settings import Settings
+from api.supervisor import WorkerContext
+from discovery.errors import StateAway
+from discovery.hive import Hive, Rules
+from discovery.store import keys
+from discovery.store.client import State, StateFault
+
+_STATUS_PERIOD_S = 1.0
+_DEMO_POLL_S = 0.05
+_SWEEP_PERIOD_S = 60.0
+_DRAIN_S = 8  # below the supervisor's 10 s, so that open requests end by themselves
+
+log = structlog.get_logger("nearhive.worker")
+
+
+def build_hive(state: State, settings: Settings) -> Hive:
+    """The hive of one process, as the settings say."""
+    assert settings.privacy_secret is not None
+    rules = Rules(
+        shake_window_ms=round(1000 * settings.shake_window_s),
+        require_age=settings.require_age,
+        bottle_throws_per_day=settings.bottle_throws_per_day,
+        bottle_picks_per_day=settings.bottle_picks_per_day,
+    )
+    secret = settings.privacy_secret.get_secret_value().encode()
+    return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes)
+
+
+def worker_main(settings: Settings, demo_run: str, context: WorkerContext) -> None:
+    """Run one worker until SIGTERM. ``demo_run`` not empty: not ready before that run of the demo has built its world."""
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Worker(settings, demo_run, context).run())
+
+
+class Worker:
+    """The parts of one worker and their life."""
+
+    def __init__(self, settings: Settings, demo_run: str, context: WorkerContext) -> None:
+        self._settings = settings
+        self._demo_run = demo_run
+        self._context = context
+        self._state = State(context.state_url)
+        self._hive = build_hive(self._state, settings)
+        self._metrics = Metrics()
+        self._servers: list[tuple[QuietServer, list[socket.socket]]] = []
+        self._edge_ms = 0
+        self._row_people = 0
+
+    async def run(self) -> None:
+        """Serve from the start (503 until the feed is folded), until SIGTERM."""
+        asyncio.get_running_loop().set_exception_handler(logs.loop_exception_handler)
+        self._add_server(create_app(self._hive, self._settings, metrics=self._metrics), self._context.public)
+        if self._context.admin is not None:
+            admin = create_admin_app(self._hive, self._settings, metrics=self._metrics)
+            self._add_server(admin, self._context.admin)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        background = [asyncio.create_task(self._live())]
+        try:
+            await asyncio.gather(*(server.serve(sockets) for server, sockets in self._servers))
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._hive.stop()
+            await self._state.close()
+
+    def _add_server(self, app: FastAPI, sockets: list[socket.socket]) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+        self._servers.append((QuietServer(config), sockets))
+
+    def _stop(self) -> None:
+        for server, _ in self._servers:
+            server.should_exit = True
+
+    async def _live(self) -> None:
+        """Connect, fold, then keep the status row and the metrics fresh."""
+        if self._demo_run:
+            self._hive.hold("the demo world is being built")
+        await self._state.open()
+        await self._hive.start()
+        gc.collect()
+        gc.freeze()  # what stands now stays: collections look only at what requests make (STATE.md "Limits and cost")
+        gc.set_threshold(10_000, 50, 100)
+        if self._demo_run:
+            await self._wait_for_demo()
+        self._context.ready()
+        await asyncio.gather(self._report(), self._sweep())
+
+    async def _wait_for_demo(self) -> None:
+        while await self._state.call("GET", keys.demo_ready()) != self._demo_run.encode():
+            await asyncio.sleep(_DEMO_POLL_S)
+        self._hive.release()
+
+    async def _report(self) -> None:
+        while True:
+            try:
+                await self._report_once()
+            except (StateAway, StateFault) as error:
+                log.warning("status_not_written", error=type(error).__name__)
+            await asyncio.sleep(_STATUS_PERIOD_S)
+
+    async def _report_once(self) -> None:
+        status = self._hive.status()
+        if self._hive.presence.edge_ms != self._edge_ms:
+            self._edge_ms = self._hive.presence.edge_ms
+            self._row_people = two_digits(self._hive.presence.count_live(self._hive.now_ms))
+            self._metrics.at_edge(self._row_people, self._hive.shakes.take_count())
+        tail_ms = (await self._hive.feed.tail())[0]
+        self._metrics.feed_lag(max(0, tail_ms - self._hive.feed.position[0]) / 1000)
+        row = {"pid": os.getpid(), "at_ms": time.time_ns() // 1_000_000, "people": self._row_people, **status}
+        await self._state.call("HSET", keys.workers(), str(self._context.number), orjson.dumps(row))
+
+    async def _sweep(self) -> None:
+        """Where nobody throws or picks, lapsed holds still go back to the sea and ended bottles end."""
+        while True:
+            await asyncio.sleep(_SWEEP_PERIOD_S)
+            with contextlib.suppress(StateAway, StateFault):
+                await self._hive.bottles.sweep()
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the worker has two servers, and SIGINT belongs to the supervisor."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
