@@ -1,9 +1,18 @@
-"""Shared fixtures: the seed of a randomised test, printed so that a failure can be replayed."""
+"""Shared fixtures: the seed of a randomised test, printed so that a failure can be replayed, and the run's scale."""
 
 import os
 import secrets
 
 import pytest
+from hypothesis import settings
+
+# `make nightly` sets it to 10: sizes and numbers of examples are multiplied by it.
+SCALE = int(os.environ.get("NEARHIVE_TEST_SCALE") or 1)
+
+# No deadline: an example that compiles a kernel, or meets a busy machine, is slow without being wrong.
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=100 * SCALE)
+settings.load_profile("nightly" if SCALE > 1 else "default")
 
 
 @pytest.fixture
@@ -12,3 +21,9 @@ def seed() -> int:
     value = int(os.environ.get("NEARHIVE_TEST_SEED") or secrets.randbits(32))
     print(f"NEARHIVE_TEST_SEED={value}")
     return value
+
+
+@pytest.fixture(scope="session")
+def scale() -> int:
+    """How many times bigger than usual this run's numbers are: 1, or ``NEARHIVE_TEST_SCALE``."""
+    return SCALE
