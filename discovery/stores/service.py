@@ -1,0 +1,166 @@
+"""The store finder as its callers see it: brands, keys, imports, one store, the nearest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import BinaryIO, Literal
+
+from discovery.errors import ImportRefused, Invalid, NotAvailable, NotFound
+from discovery.store.client import State
+from discovery.stores import finder, shelves
+from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
+from discovery.stores.fields import MAX_TEXT_CHARS, is_id
+from discovery.stores.finder import Question
+from discovery.stores.importers import ImportedSet, read_stores
+from discovery.stores.packing import pack
+from discovery.stores.store_set import Difference, difference
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_KEY_BYTES = 20
+_KEY_CHARS = 27  # 62**27 > 2**160
+_KEY_ID_BYTES = 8
+_KEY_PREFIXES = {"secret": "nh_sk_"}
+
+OnError = Literal["refuse", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, or with ``dry_run`` would do. ``version`` 0: a dry run."""
+
+    difference: Difference
+    rejected: list[dict[str, object]]
+    warnings: list[dict[str, object]]
+    version: int
+
+    def as_json(self) -> dict[str, object]:
+        """As API.md shows it."""
+        return {**asdict(self.difference), "rejected": self.rejected, "warnings": self.warnings}
+
+
+class Stores:
+    """Store finder of one worker.
+
+    ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when that is
+    durable. ``random(n)`` gives n unpredictable bytes.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        catalogue: Catalogue,
+        announce: Callable[[str, int], Awaitable[None]],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._state = state
+        self.catalogue = catalogue
+        self._announce = announce
+        self._random = random
+        self._refreshing = asyncio.Lock()
+
+    async def load_all(self) -> None:
+        """Load every brand into the catalogue; called once at start."""
+        for brand in await shelves.brand_names(self._state):
+            await self.load(brand)
+
+    async def load(self, brand: str, version: int = 0) -> None:
+        """Bring the catalogue up to date with the state for one brand: name, keys, and the set when it is another.
+
+        ``version`` is what was announced; a later one may be found. One at a time, so that no older read wins.
+        """
+        async with self._refreshing:
+            found = await shelves.load_brand(self._state, brand, self.catalogue.find(brand))
+            if found is not None:
+                self.catalogue.put(found)
+
+    async def put_brand(self, brand: str, name: str, website: str | None = None) -> None:
+        """Create the brand, or change its name and website. Raises ``Invalid``."""
+        _check_brand(brand, name, website)
+        await shelves.write_brand(self._state, brand, name.strip(), website)
+        await self._tell(brand)
+
+    async def new_key(self, brand: str, kind: str = "secret") -> tuple[str, str]:
+        """Make an API key of the brand: (key_id, key). The key is shown this once. Raises ``NotFound``, ``NotAvailable``."""
+        await self._require(brand)
+        prefix = _KEY_PREFIXES.get(kind)
+        if prefix is None:
+            raise NotAvailable("only secret keys are available yet", "kind")
+        key_id = "k_" + self._random(_KEY_ID_BYTES).hex()
+        key = prefix + base62(self._random(_KEY_BYTES), _KEY_CHARS)
+        await shelves.write_key(self._state, brand, key_id, BrandKey(kind, hash_key(key)))
+        await self._tell(brand)
+        return key_id, key
+
+    def key_allows(self, brand: str, key: str) -> bool:
+        """Whether ``key`` is a secret key of the brand, by what this worker knows."""
+        return self.catalogue.allows(brand, key)
+
+    async def import_stores(
+        self, brand: str, media_type: str, file: BinaryIO, on_error: OnError = "refuse", *, dry_run: bool = False
+    ) -> ImportReport:
+        """Replace the brand's stores by those of ``file``. The old set answers until the new one is in.
+
+        Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read), ``ImportRefused`` (rejected rows under ``refuse``;
+        a dry run too), ``Conflict`` (another import was faster), ``StateAway``; on all of these nothing is changed, but for
+        ``StateAway`` with an unknown outcome.
+        """
+        known = await self._require(brand)
+        imported = await asyncio.to_thread(read_stores, media_type, file, known.name)
+        _refuse_if(on_error, imported)
+        changes = await asyncio.to_thread(difference, known.stores, imported.stores)
+        version = 0 if dry_run else await self._replace(known, imported)
+        findings = imported.findings
+        return ImportReport(
+            changes, [f.as_json() for f in findings.rejected], [f.as_json() for f in findings.warnings], version
+        )
+
+    def get_store(self, brand: str, store_id: str) -> bytes:
+        """The store as a GeoJSON Feature. Raises ``NotFound``."""
+        return self.catalogue.store(brand, store_id)
+
+    def nearest(self, brand: str, question: Question) -> bytes:
+        """GeoJSON FeatureCollection of the nearest stores. Raises ``NotFound``, ``Invalid``."""
+        return finder.answer(self.catalogue.brand(brand).stores, question)
+
+    async def _replace(self, known: Brand, imported: ImportedSet) -> int:
+        chunks = await asyncio.to_thread(pack, imported.stores)
+        version = await shelves.replace_set(self._state, known.brand, (known.version, known.chunks), chunks)
+        await self._tell(known.brand)
+        return version
+
+    async def _require(self, brand: str) -> Brand:
+        """The brand as the state has it now: an import counts its changes from there. Raises ``NotFound``."""
+        await self.load(brand)
+        return self.catalogue.brand(brand)
+
+    async def _tell(self, brand: str) -> None:
+        await self.load(brand)
+        await self._announce(brand, self.catalogue.brand(brand).version)
+
+
+def base62(data: bytes, length: int) -> str:
+    """The number that ``data`` is (big-endian) in base 62, with leading zeros to ``length`` characters."""
+    value, digits = int.from_bytes(data, "big"), ""
+    for _ in range(length):
+        value, digit = divmod(value, 62)
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+def _check_brand(brand: str, name: str, website: str | None) -> None:
+    if not is_id(brand):
+        raise Invalid("must be an id: [A-Za-z0-9][A-Za-z0-9._:@|=+-]{0,127}", "brand")
+    if not name.strip() or len(name) > MAX_TEXT_CHARS:
+        raise Invalid(f"must have 1 to {MAX_TEXT_CHARS} characters", "name")
+    if website is not None and not website.lower().startswith(("http://", "https://")):
+        raise Invalid("must be an http or https address", "website")
+
+
+def _refuse_if(on_error: OnError, imported: ImportedSet) -> None:
+    if on_error == "refuse" and imported.findings.rejected:
+        findings = imported.findings
+        raise ImportRefused(
+            f"{len(findings.rejected)} of {imported.rows_read} rows are rejected; nothing was changed",
+            [finding.as_json() for finding in findings.rejected],
+            [finding.as_json() for finding in findings.warnings],
+        )

@@ -1,0 +1,98 @@
+"""Brands and store sets in the state. A set is written under a new version, then made current by one script."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from discovery.errors import Conflict
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.scripts import Script
+from discovery.stores.catalogue import Brand, BrandKey
+from discovery.stores.packing import empty_set, unpack
+from discovery.stores.store_set import StoreSet
+
+SPARE_CHUNKS_TTL_S = 3600
+
+_FLIP = Script("stores_flip")
+
+
+async def brand_names(state: State) -> list[str]:
+    """All brands, sorted."""
+    return sorted(name.decode() for name in await state.call("SMEMBERS", keys.brands()))
+
+
+async def write_brand(state: State, brand: str, name: str, website: str | None) -> None:
+    """Create the brand or change its name and website."""
+    await state.call("HSET", keys.brand_meta(brand), "name", name, "website", website or "")
+    await state.call("SADD", keys.brands(), brand)
+
+
+async def write_key(state: State, brand: str, key_id: str, key: BrandKey) -> None:
+    """Keep the hash of an API key."""
+    row = orjson.dumps({"kind": key.kind, "sha256": key.sha256.hex()})
+    await state.call("HSET", keys.brand_keys(brand), key_id, row)
+
+
+async def current(state: State, brand: str) -> tuple[int, int]:
+    """Version of the set in use and its number of chunks; (0, 0) before the first import."""
+    version, chunks = await state.call("HMGET", keys.brand_current(brand), "version", "chunks")
+    return int(version or 0), int(chunks or 0)
+
+
+async def load(state: State, brand: str, version: int, chunks: int) -> StoreSet:
+    """The set of one version. Raises ``Conflict`` when it is gone (replaced over an hour ago)."""
+    if version == 0:
+        return empty_set()
+    parts = [await state.call("GET", keys.brand_chunk(brand, version, index)) for index in range(chunks)]
+    if any(part is None for part in parts):
+        raise Conflict("this version of the stores is gone")
+    return await asyncio.to_thread(unpack, parts)
+
+
+async def load_brand(state: State, brand: str, known: Brand | None = None) -> Brand | None:
+    """All of a brand, None when there is no such brand. The set of ``known`` is kept when it is the current one."""
+    meta = _texts(await state.call("HGETALL", keys.brand_meta(brand)))
+    if not meta:
+        return None
+    api_keys = _texts(await state.call("HGETALL", keys.brand_keys(brand)))
+    version, chunks = await current(state, brand)
+    stores = known.stores if known and known.version == version else await load(state, brand, version, chunks)
+    return Brand(
+        brand=brand,
+        name=meta["name"],
+        website=meta.get("website") or None,
+        keys={key_id: _key(row) for key_id, row in api_keys.items()},
+        version=version,
+        chunks=chunks,
+        stores=stores,
+    )
+
+
+async def replace_set(state: State, brand: str, expected: tuple[int, int], chunks: Sequence[bytes]) -> int:
+    """Write ``chunks`` and make them the current set if ``expected`` (version, chunks) still is; the new version.
+
+    Raises ``Conflict`` when another import was faster; then nothing is changed and the chunks go by themselves.
+    """
+    version = int(await state.call("INCR", keys.brand_versions(brand)))
+    for index, chunk in enumerate(chunks):
+        await state.call("SET", keys.brand_chunk(brand, version, index), chunk, "EX", SPARE_CHUNKS_TTL_S)
+    new = [keys.brand_chunk(brand, version, index) for index in range(len(chunks))]
+    old = [keys.brand_chunk(brand, expected[0], index) for index in range(expected[1])]
+    args = [expected[0], version, len(chunks), SPARE_CHUNKS_TTL_S]
+    outcome = await state.run(_FLIP, [keys.brand_current(brand), *new, *old], args)
+    if outcome != b"ok":
+        raise Conflict(
+            "another import of this brand was faster; import again" if outcome == b"conflict" else "import lapsed"
+        )
+    return version
+
+
+def _texts(flat: Sequence[bytes]) -> Mapping[str, str]:
+    return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+
+def _key(row: str) -> BrandKey:
+    fields = orjson.loads(row)
+    return BrandKey(fields["kind"], bytes.fromhex(fields["sha256"]))

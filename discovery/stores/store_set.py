@@ -1,0 +1,128 @@
+"""One brand's stores as packed, immutable columns. A row is a position in them; rows are in order of store_id."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from discovery.stores.hours import HoursTable
+from geo.places import Places
+
+MASK_BITS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """n byte strings one after the other: string i is ``data[offsets[i] : offsets[i + 1]]``; ``offsets`` i64[n + 1]."""
+
+    data: bytes
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> bytes:
+        return self.data[int(self.offsets[index]) : int(self.offsets[index + 1])]
+
+    @staticmethod
+    def of(parts: Sequence[bytes]) -> "Blob":
+        """Packed copy of ``parts``."""
+        offsets = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        return Blob(b"".join(parts), offsets)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Services:
+    """Who offers what. The 64 most common services of a set have a bit each; of the others the rows are listed.
+
+    ``names``: by falling frequency, ties by name. ``masks`` u64[rows]: bit i = offers ``names[i]``, i < 64.
+    ``rare``: for each of ``names[64:]`` the rows that offer it, ascending, i64.
+    """
+
+    names: tuple[str, ...]
+    masks: NDArray[np.uint64]
+    rare: tuple[NDArray[np.int64], ...]
+
+    def requirement(self, wanted: Sequence[str]) -> tuple[int, NDArray[np.int64] | None] | None:
+        """What a store with all of ``wanted`` has: the bits of its mask, and the rows that have all the rare ones (None:
+        no rare one is wanted). None when a wanted service is offered nowhere."""
+        bits, rows = 0, None
+        for name in wanted:
+            try:
+                index = self.names.index(name)
+            except ValueError:
+                return None
+            if index < MASK_BITS:
+                bits |= 1 << index
+            else:
+                listed = self.rare[index - MASK_BITS]
+                rows = listed if rows is None else np.intersect1d(rows, listed, assume_unique=True)
+        return bits, rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreSet:
+    """``ids`` (ASCII) ascending; ``lats, lons`` f64[n] degrees; ``cards`` JSON objects of the public properties;
+    ``hours_rows`` i32[n]: entry of ``hours``, -1 = the state is unknown. ``places`` indexes ``lats, lons, services.masks``.
+    """
+
+    ids: Blob
+    lats: NDArray[np.float64]
+    lons: NDArray[np.float64]
+    cards: Blob
+    services: Services
+    hours: HoursTable
+    hours_rows: NDArray[np.int32]
+    places: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", Places(self.lats, self.lons, self.services.masks))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row_of(self, store_id: str) -> int | None:
+        """Row of a store, None when the set has no such id."""
+        wanted = store_id.encode()
+        row = bisect_left(self.ids, wanted)
+        return row if row < len(self) and self.ids[row] == wanted else None
+
+    def feature(self, row: int, more: bytes = b"") -> bytes:
+        """GeoJSON Feature of a row. ``more``: further members of ``properties``, each with a comma before it."""
+        point = orjson.dumps([float(self.lons[row]), float(self.lats[row])])
+        return (
+            b'{"type":"Feature","id":"%b","geometry":{"type":"Point","coordinates":%b},"properties":%b%b}}'
+            % (
+                self.ids[row],  # an id holds nothing that JSON escapes
+                point,
+                self.cards[row][:-1],
+                more,
+            )
+        )
+
+    def is_same(self, row: int, other: "StoreSet", other_row: int) -> bool:
+        """Whether two rows show the same store: card and coordinates."""
+        same_point = self.lats[row] == other.lats[other_row] and self.lons[row] == other.lons[other_row]
+        return bool(same_point) and self.cards[row] == other.cards[other_row]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Counts of stores, as the answer to an import shows them."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+
+def difference(old: StoreSet, new: StoreSet) -> Difference:
+    """What replacing ``old`` by ``new`` does."""
+    old_rows = {old.ids[row]: row for row in range(len(old))}
+    kept = [(row, old_rows[new.ids[row]]) for row in range(len(new)) if new.ids[row] in old_rows]
+    unchanged = sum(new.is_same(row, old, old_row) for row, old_row in kept)
+    return Difference(len(new) - len(kept), len(kept) - unchanged, len(old) - len(kept), unchanged)
