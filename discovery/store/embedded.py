@@ -173,6 +173,7 @@ class EmbeddedServer:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the state server must be started from the main thread")
         check_written_by(self._data_dir.path, self.name, self.version)
+        self.socket = socket_path(self._data_dir.path)  # makes the private directory again that stop() removed
         self.socket.unlink(missing_ok=True)  # left by a killed server; the lock says that nobody listens there
         self._spawn()
         try:
@@ -193,6 +194,8 @@ class EmbeddedServer:
                 self._process.wait()
             self._process = None
         self.socket.unlink(missing_ok=True)
+        if self.socket.parent != self._data_dir.path:
+            self.socket.parent.rmdir()
 
     def close_in_child(self) -> None:
         """In a forked child: let go of what keeps the pipe watch waiting."""
