@@ -210,8 +210,10 @@ _SMALL_DISK_RINGS = 8
 
 
 def _first_guess_rings(radius_m: float, resolution: int) -> int:
-    """Rings that a radius needs where cells have the average size: centres of neighbours lie sqrt(3) edges apart, and
-    the farthest centres of ring k, towards its corners' midpoints, 1.5 k edges."""
+    """Rings that a radius needs where cells have the average size, and one more.
+
+    Centres of ring k then lie from 1.5 k edges (at the middle of its sides) to sqrt(3) k edges (at its corners) away.
+    """
     edge_m: float = h3.average_hexagon_edge_length(resolution, unit="m")
     return math.ceil(radius_m / (1.5 * edge_m)) + 1
 

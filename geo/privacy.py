@@ -6,6 +6,7 @@ which side of a border that the two resolutions do not share somebody stands.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, Self, SupportsIndex
@@ -59,7 +60,7 @@ class ExactPoint:
     def __init__(self, lat: float, lon: float, accuracy_m: float | None = None) -> None:
         object.__setattr__(self, "lat", _checked(lat, "lat", -90.0, 90.0))
         object.__setattr__(self, "lon", _checked(lon, "lon", -180.0, 180.0))
-        accuracy = None if accuracy_m is None else _checked(accuracy_m, "accuracy_m", 0.0, math.inf)
+        accuracy = None if accuracy_m is None else _checked(accuracy_m, "accuracy_m", 0.0, sys.float_info.max)
         object.__setattr__(self, "accuracy_m", accuracy)
 
     @classmethod
@@ -98,8 +99,8 @@ class ExactPoint:
 def _checked(value: float, field: str, low: float, high: float) -> float:
     # bool is an int to Python, and NaN fails the comparison.
     number = isinstance(value, float | int) and not isinstance(value, bool)
-    if not number or not low <= value <= high or value == math.inf:
-        limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+    if not number or not low <= value <= high:
+        limits = f"from {low:g} to {high:g}" if high < sys.float_info.max else f"of at least {low:g}"
         raise ValueError(f"{field} must be a finite number {limits}")
     return float(value)
 

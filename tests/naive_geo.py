@@ -26,8 +26,9 @@ def distance_m(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
     return EARTH_RADIUS_M * math.atan2(math.hypot(across, along), cosine)
 
 
-def destination(lat: float, lon: float, bearing_deg: float, distance: float) -> tuple[float, float]:
+def destination(start: tuple[float, float], bearing_deg: float, distance: float) -> tuple[float, float]:
     """The point at a bearing and a distance in metres."""
+    lat, lon = start
     phi, theta, delta = math.radians(lat), math.radians(bearing_deg), distance / EARTH_RADIUS_M
     sine = math.sin(phi) * math.cos(delta) + math.cos(phi) * math.sin(delta) * math.cos(theta)
     across = math.sin(theta) * math.sin(delta) * math.cos(phi)

@@ -50,6 +50,7 @@ def distance_to_ring_m(lat, lon, ring):  # type: ignore[no-untyped-def]
     """Metres from a point to the nearest point of a ring, from inside or outside.
 
     ``ring`` is f64[m, 2] of lat, lon in degrees, not closed, m >= 1, its sides arcs of less than half a great circle.
+    Rounding moves the great circle of a side of s metres by about 4e-3 / s metres, 0.01 mm for a cell of resolution 8.
     """
     point = _vector(lat, lon)
     start = _vector(ring[ring.shape[0] - 1, 0], ring[ring.shape[0] - 1, 1])

@@ -46,7 +46,7 @@ def test_known_distances() -> None:
 
 @given(st.floats(-89, 89), LONS, st.floats(0, 359.99), st.floats(1, 1e6))
 def test_bearing_leads_to_the_destination(lat: float, lon: float, bearing: float, distance: float) -> None:
-    found = sphere.bearing_deg(lat, lon, *naive_geo.destination(lat, lon, bearing, distance))
+    found = sphere.bearing_deg(lat, lon, *naive_geo.destination((lat, lon), bearing, distance))
     assert 0 <= found < 360
     assert abs((found - bearing + 180) % 360 - 180) < 1e-4
 
