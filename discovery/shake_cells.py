@@ -17,8 +17,8 @@ _FIRST_ROWS = 64
 class ShakeCells:
     """Numbers cells as rows and keeps, for each row, the rows within 5 km and their bands.
 
-    ``near_row`` int32[rows, 48] and ``near_band`` int8[rows, 48], -1 = unused; ``ends`` int32[rows, 2, 2], the first and
-    last listed shake of each row and age band. All three have at least ``len(self)`` rows.
+    ``near_row`` int32[rows, 48] and ``near_band`` int8[rows, 48], -1 = unused; ``ends`` int32[rows, 2, 2], the first
+    and last listed shake of each row and age band. All three have at least ``len(self)`` rows.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ShakeCells:
         return self._add(cell) if row is None else row
 
     def keep(self, used: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Drop all rows but ``used`` (ascending). Returns int32[old rows]: the new number of each old row, -1 = dropped."""
+        """Drop all rows but ``used`` (ascending). Returns the new number of each old row, int32[rows], -1 = dropped."""
         renumbered = np.full(len(self) + 1, NONE, np.int32)  # its last element serves row -1
         renumbered[used] = np.arange(used.size, dtype=np.int32)
         near_row, near_band, ends = renumbered[self.near_row[used]], self.near_band[used], self.ends[used]

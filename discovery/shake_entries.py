@@ -1,13 +1,14 @@
 """One entry of the shake stream: a few shakes packed together, each with all that the fold needs.
 
-Layout, little endian, no padding: version u8, number of shakes u16, then for each shake
-``shake_hash u64, person_hash u64, cell7 u64, window_ms u32, reach u8, limit u8, adult u8, person bytes u8, excluded u16``,
-the person id in UTF-8 and the excluded hashes as u64. Blocks travel inside the entry because two workers that looked
+Layout, little endian, no padding: version u8, number of shakes u16, then for each shake: shake_hash u64,
+person_hash u64, cell7 u64, window_ms u32, reach u8, limit u8, adult u8, bytes of the person id u8, number of excluded
+u16, the person id in UTF-8, the excluded hashes as u64. Blocks travel inside the entry because two workers that looked
 them up at different moments would match differently for ever.
 """
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from geo import cells
@@ -52,7 +53,7 @@ def pack_shakes(shakes: Sequence[Shake]) -> bytes:
 
 
 def unpack_shakes(payload: bytes) -> list[Shake]:
-    """The shakes of one entry, in order. Raises ``ValueError`` for another version, a cut or a value outside its range."""
+    """The shakes of one entry, in order. Raises ``ValueError`` for another version, a cut, a value out of its range."""
     if len(payload) < _HEADER.size:
         raise ValueError("shake entry is cut short")
     version, count = _HEADER.unpack_from(payload)
@@ -88,21 +89,29 @@ def _pack_one(shake: Shake) -> bytes:
 
 
 def _unpack_one(payload: bytes, at: int) -> tuple[Shake, int]:
-    try:
-        shake_hash, person_hash, cell7, window_ms, reach, limit, adult, person_bytes, excluded_count = (
-            _FIXED.unpack_from(payload, at)
-        )
-        at += _FIXED.size
-        person = payload[at : at + person_bytes].decode()
-        at += person_bytes
-        excluded = struct.unpack_from(f"<{excluded_count}Q", payload, at) if excluded_count else ()
-    except struct.error:
-        raise ValueError("shake entry is cut short") from None
+    if at + _FIXED.size > len(payload):
+        raise ValueError("shake entry is cut short")
+    *hashes, window_ms, reach, limit, adult, person_bytes, excluded_count = _FIXED.unpack_from(payload, at)
+    person_at = at + _FIXED.size
+    excluded_at = person_at + person_bytes
+    end = excluded_at + 8 * excluded_count
+    if end > len(payload):
+        raise ValueError("shake entry is cut short")
     if adult > 1:
         raise ValueError(f"shake adult flag must be 0 or 1, not {adult}")
+    shake_hash, person_hash, cell7 = hashes
+    person = _decode(payload[person_at:excluded_at])
+    excluded = struct.unpack_from(f"<{excluded_count}Q", payload, excluded_at)
     shake = Shake(shake_hash, person, person_hash, cell7, reach, limit, adult == 1, window_ms, excluded)
     _check(shake)
-    return shake, at + 8 * excluded_count
+    return shake, end
+
+
+def _decode(person: bytes) -> str:
+    try:
+        return person.decode()
+    except UnicodeDecodeError:
+        raise ValueError("shake person id is not UTF-8") from None
 
 
 def _check(shake: Shake) -> None:
@@ -123,7 +132,7 @@ def _check(shake: Shake) -> None:
 def _check_excluded(excluded: tuple[int, ...]) -> None:
     if len(excluded) > MAX_EXCLUDED:
         raise ValueError(f"a shake excludes at most {MAX_EXCLUDED} people, not {len(excluded)}")
+    if any(a >= b for a, b in pairwise(excluded)):
+        raise ValueError("excluded hashes must be strictly ascending")
     if excluded and not 0 <= excluded[0] <= excluded[-1] < _U64_END:
         raise ValueError("excluded hashes must be unsigned 64-bit numbers")
-    if any(a >= b for a, b in zip(excluded, excluded[1:], strict=False)):
-        raise ValueError("excluded hashes must be strictly ascending")

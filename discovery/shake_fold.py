@@ -72,8 +72,8 @@ class ShakeFold:
     def fold(self, payload: bytes, hive_ms: int) -> list[int]:
         """Fold one entry; a time before the last entry's counts as that one's.
 
-        Returns the hashes of the shakes whose match list changed or that a later shake of the person ended. Raises
-        ``ValueError`` for a payload ``unpack_shakes`` refuses, with nothing changed.
+        Returns the hashes, once each, of the shakes whose match list changed or that a later shake of the person ended.
+        Raises ``ValueError`` for a payload ``unpack_shakes`` refuses, with nothing changed.
         """
         shakes = unpack_shakes(payload)
         self._fold_ms = max(self._fold_ms, hive_ms)
@@ -89,7 +89,7 @@ class ShakeFold:
             position = self._table.add(shake, self._fold_ms, epoch, order_key, earlier)
             self._position_of[shake.shake_hash] = self._last_of_person[shake.person_hash] = position
         changed = self._table.match(first, key)
-        return self._table.shakes["shake_hash"][changed].tolist()  # type: ignore[no-any-return]
+        return list(dict.fromkeys(self._table.shakes["shake_hash"][changed].tolist()))
 
     def tick(self, hive_ms: int) -> None:
         """Time passes: shakes older than ``keep_ms`` are no longer known, and leave memory in batches."""
@@ -130,7 +130,7 @@ class ShakeFold:
         ]
 
     def digest(self) -> int:
-        """64-bit hash of all shakes readable now with their matches: equal in two workers at one place of the stream."""
+        """64-bit hash of all shakes readable now and their matches: equal in workers at one place of the stream."""
         return self._table.digest(self._table.first_since(self.now_ms - self._keep_ms))
 
     def _key(self, epoch: int) -> Key:

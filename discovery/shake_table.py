@@ -73,8 +73,8 @@ class ShakeTable:
         self.cell7.append(shake.cell7)
         return self.forgotten + slot
 
-    def match(self, first: int, key: tuple[int, int]) -> list[int]:
-        """Fold the slots from ``first`` on; the slots whose lists changed or that were ended, in order, once each."""
+    def match(self, first: int, key: tuple[int, int]) -> NDArray[np.int32]:
+        """Fold the slots from ``first`` on; the slots whose lists changed or that were ended, with repeats."""
         end = len(self)
         changed = np.empty((end - first) * _CHANGED_PER_SHAKE, np.int32)
         written = fold_newcomers(
@@ -91,7 +91,7 @@ class ShakeTable:
             np.uint64(key[1]),
             changed,
         )
-        return list(dict.fromkeys(changed[:written].tolist()))
+        return changed[:written]
 
     def digest(self, first: int) -> int:
         """Hash of the slots from ``first`` on and their match lists, whatever their slot numbers."""
@@ -108,7 +108,7 @@ class ShakeTable:
         if len(self.cells) > 2 * used.size + _SPARE_ROWS:
             rows[:] = self.cells.keep(used)[rows]
 
-    def _lists(self) -> tuple[NDArray[Any], ...]:
+    def _lists(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         return self.shakes, self._links, self.cells.ends, self._queue_ends
 
     def _grow(self) -> None:
@@ -128,7 +128,7 @@ class ShakeTable:
         return self._excluded_base + start
 
     def _make_room(self, count: int, hive_ms: int) -> None:
-        """Drop the exclusions of shakes that no newcomer can meet any more, and double the array if it stays half full."""
+        """Drop the exclusions of shakes no newcomer can meet any more; double the array if it stays half full."""
         oldest_open = self.first_since(hive_ms - MAX_WINDOW_MS)
         dropped = self._excluded_count
         if oldest_open < len(self):
