@@ -32,7 +32,7 @@ class Brand:
 
 
 class Catalogue:
-    """Brand -> what is known of it. ``put`` swaps in one assignment: a read sees the old brand or the new, never a mix."""
+    """Brand -> what is known of it. ``put`` swaps in one assignment: a read sees the old brand or the new one whole."""
 
     def __init__(self) -> None:
         self._brands: Mapping[str, Brand] = MappingProxyType({})

@@ -3,11 +3,14 @@
 import csv
 import itertools
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from discovery.errors import Invalid
 from discovery.stores.rows import FIELDS, Findings, Row
 from discovery.stores.text_files import utf8_text
+
+if TYPE_CHECKING:
+    import _csv
 
 _ALIASES = {"tz": "timezone"}
 _LISTS = ("services", "tags")
@@ -29,7 +32,7 @@ def csv_rows(file: BinaryIO, findings: Findings) -> Iterator[Row]:
             raise Invalid(f"line {reader.line_num}: not CSV ({error})", "body") from None
 
 
-def _rows(reader: "csv._reader", columns: list[str | None], findings: Findings) -> Iterator[Row]:
+def _rows(reader: "_csv.Reader", columns: list[str | None], findings: Findings) -> Iterator[Row]:
     while True:
         start = reader.line_num + 1
         cells = next(reader, None)

@@ -28,7 +28,7 @@ _SEPARATOR = "\x1f"
 
 
 class Store(NamedTuple):
-    """A checked store. ``card`` is the JSON object of its public properties (all Store fields but ``lat, lon, zone``)."""
+    """A checked store. ``card``: JSON object of its public properties (all Store fields but ``lat, lon, zone``)."""
 
     store_id: str
     lat: float

@@ -1,6 +1,6 @@
 """Rows of a GeoJSON FeatureCollection of stores, one feature at a time.
 
-The file is never in memory as a whole: ``_JsonStream`` parses one value after the other out of a sliding window of text.
+The file is never in memory as a whole: ``_JsonStream`` parses one value after the other out of a sliding window.
 """
 
 import io
@@ -13,6 +13,7 @@ from discovery.stores.rows import FIELDS, TEXT_FIELDS, Findings, Row, Unfit
 from discovery.stores.text_files import utf8_text
 
 _ALIASES = {"tz": "timezone"}
+_TEXTS = frozenset({"store_id", *TEXT_FIELDS})
 _CHUNK_CHARS = 1 << 16
 _MAX_VALUE_CHARS = 1 << 20  # one feature, or one foreign member of the collection
 _SPACE = " \t\r\n"
@@ -70,17 +71,15 @@ def _row(number: int, feature: Any) -> Row:
     if not isinstance(properties, dict):
         raise Unfit("properties", "not an object")
     lat, lon = _point(feature.get("geometry"))
-    values = {
-        _ALIASES.get(name, name): _text(name, value) for name, value in properties.items() if _is_text_field(name)
-    }
+    values = {_field(name): _text(name, value) for name, value in properties.items() if _field(name) in _TEXTS}
     if feature.get("id") is not None:
         values["store_id"] = _text("id", feature["id"])
     values.update(lat=lat, lon=lon)
     return Row(number, values, _services(properties.get("services")), _tags(properties.get("tags")))
 
 
-def _is_text_field(name: str) -> bool:
-    return name == "store_id" or _ALIASES.get(name, name) in TEXT_FIELDS
+def _field(name: str) -> str:
+    return _ALIASES.get(name, name)
 
 
 def _point(geometry: Any) -> tuple[str, str]:
@@ -128,7 +127,7 @@ def _tags(value: Any) -> str | dict[str, str]:
 def _warn_ignored(number: int, properties: Mapping[str, Any], ignored: set[str], findings: Findings) -> None:
     """One warning for each property name that is not read (the point is the geometry's)."""
     for name in properties.keys() - ignored:
-        if _ALIASES.get(name, name) not in FIELDS or name in ("lat", "lon"):
+        if _field(name) not in FIELDS or name in ("lat", "lon"):
             ignored.add(name)
             findings.warn(number, name[:100], "not a property of a store: ignored, here and in later features")
 

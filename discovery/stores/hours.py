@@ -1,11 +1,11 @@
 """Opening hours in OSM syntax: the state of a store at an instant, and when it changes next.
 
-The ``opening_hours`` package evaluates wall-clock time; the step between wall clock and UTC is done here, because the package
-answers a change inside a repeated hour (end of summer time) with the second occurrence although the first one is earlier.
+The ``opening_hours`` package evaluates wall-clock time; the step between wall clock and UTC is done here, because the
+package answers a change inside a repeated hour (end of summer time) with the second occurrence, which is an hour late.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,12 +14,12 @@ from opening_hours import OpeningHours, State, validate
 
 OpenWord = Literal["open", "closed", "unknown"]
 
-# Without a bound one ``next_change`` of "Mo-Su, PH 06:00-20:00" takes 1.8 s (it looks through every year to 9999); with it, 0.8 ms.
-# A change further away is answered as none.
+# Without a bound one ``next_change`` of "Mo-Su, PH 00:00-24:00" takes 2.7 s (it looks through every year to 9999); with
+# it, 0.8 ms. A change further away is answered as none.
 LOOK_AHEAD_DAYS = 366
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-# Steps over changes of comment or of offset that leave the state as it is; real strings need under 10.
+# Steps over midnights, comments and shifts of offset that leave the state as it is.
 _MAX_STEPS = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Instants that the package can evaluate: 1900-01-02 to 9998-12-30, whatever the zone.
@@ -96,8 +96,8 @@ def zone_at(lat: float, lon: float) -> str | None:
 class HoursTable:
     """The distinct hours of one store set, each with the interval that was evaluated last.
 
-    ``state_at`` costs 1 us inside that interval and about 30 us outside. Safe to call from any thread: an interval is replaced
-    in one assignment.
+    ``state_at`` costs 1 us inside that interval and about 30 us outside. Safe to call from any thread: an interval is
+    replaced in one assignment.
     """
 
     def __init__(self, keys: Sequence[HoursKey]) -> None:
@@ -137,32 +137,39 @@ def _answer(interval: _Interval, at_ms: int) -> OpenState:
     return OpenState(interval.state, change, closes)
 
 
+class _Clock(NamedTuple):
+    """Parsed hours on the wall of a zone. ``daily``: the package's next change holds up to the next midnight only."""
+
+    hours: OpeningHours
+    zone: ZoneInfo
+    daily: bool
+
+
 def _interval_at(key: HoursKey, at_ms: int) -> _Interval:
-    hours = _parsed(key)
-    if hours is None:
+    clock = _parsed(key)
+    if clock is None:
         return _Interval("unknown", at_ms, at_ms + _DAY_MS, None)
-    zone = ZoneInfo(key.timezone)
-    state = _state(hours, zone, at_ms)
-    change = _next_change_ms(hours, zone, at_ms, state)
+    state = _state(clock, at_ms)
+    change = _next_change_ms(clock, at_ms, state)
     # "No change within the look-ahead" stays true for a day less than the look-ahead, not for ever.
     return _Interval(state, at_ms, at_ms + _DAY_MS if change is None else change, change)
 
 
 @lru_cache(maxsize=16384)
-def _parsed(key: HoursKey) -> OpeningHours | None:
-    coords = None if key.lat is None or key.lon is None else (key.lat, key.lon)
+def _parsed(key: HoursKey) -> _Clock | None:
+    zone = ZoneInfo(key.timezone)
     try:
-        return OpeningHours(
+        hours = OpeningHours(
             key.text,
-            timezone=ZoneInfo(key.timezone),
+            timezone=zone,
             country=key.country,
-            coords=coords,
-            auto_country=coords is not None and key.country is None,
-            auto_timezone=False,
+            # With auto_timezone off the package forgets the coordinates; an explicit zone wins over the automatic one.
+            coords=None if key.lat is None or key.lon is None else (key.lat, key.lon),
             max_interval_days=LOOK_AHEAD_DAYS,
         )
     except Exception:  # the package's error classes share no base but Exception; what cannot be read is unknown
         return None
+    return _Clock(hours, zone, "||" in key.text)
 
 
 def _wall(zone: ZoneInfo, at_ms: int) -> datetime:
@@ -174,39 +181,45 @@ def _offset_ms(zone: ZoneInfo, at_ms: int) -> int:
     return 0 if offset is None else offset // timedelta(milliseconds=1)
 
 
-def _state(hours: OpeningHours, zone: ZoneInfo, at_ms: int) -> OpenWord:
-    return _WORDS[hours.state(_wall(zone, at_ms))[0]]
+def _state(clock: _Clock, at_ms: int) -> OpenWord:
+    return _WORDS[clock.hours.state(_wall(clock.zone, at_ms))[0]]
 
 
-def _next_change_ms(hours: OpeningHours, zone: ZoneInfo, at_ms: int, state: OpenWord) -> int | None:
+def _next_change_ms(clock: _Clock, at_ms: int, state: OpenWord) -> int | None:
     """First instant after ``at_ms`` at which the state differs, None when there is none within the look-ahead.
 
-    Between two shifts of the UTC offset wall clock and UTC run in step, so that a change on the wall is a change in UTC. Only
-    a shift within a day of ``at_ms`` or of the change can alter which comes first (no shift is larger than a day).
+    Between two shifts of the UTC offset wall clock and UTC run in step, so that a change on the wall is a change in
+    UTC. Only a shift within a day of ``at_ms`` or of the change can alter which comes first (none exceeds a day).
     """
     instant = at_ms
     for _ in range(_MAX_STEPS):
-        end = _change_on_the_wall_ms(hours, zone, instant)
+        end = _change_on_the_wall_ms(clock, instant)
         near = instant + 2 * _DAY_MS
-        shift = _first_shift_ms(zone, instant, near if end is None else min(end, near))
+        shift = _first_shift_ms(clock.zone, instant, near if end is None else min(end, near))
         if shift is not None:
             instant = shift
         elif end is None:
             return None
         else:
             instant = end if end <= near else end - _DAY_MS
-        if _state(hours, zone, instant) != state:
+        if _state(clock, instant) != state:
             return instant
     return None
 
 
-def _change_on_the_wall_ms(hours: OpeningHours, zone: ZoneInfo, at_ms: int) -> int | None:
-    """The next change as if the offset of ``at_ms`` stayed."""
-    change = hours.next_change(_wall(zone, at_ms))
+def _change_on_the_wall_ms(clock: _Clock, at_ms: int) -> int | None:
+    """The next change as if the offset of ``at_ms`` stayed; it may turn out to be none (a comment, a midnight)."""
+    wall = _wall(clock.zone, at_ms)
+    change = clock.hours.next_change(wall)
+    if clock.daily:
+        # After "Mo-Su 06:00-21:00 || "by card"" closes at 21:00 the package (2.1.4) sees no change ever, from midnight on
+        # it does: so midnights are looked at one by one.
+        midnight = datetime.combine(wall.date() + timedelta(days=1), time())
+        change = midnight if change is None else min(change.replace(tzinfo=None), midnight)
     if change is None:
         return None
     wall_ms = (change.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-    return wall_ms - _offset_ms(zone, at_ms)
+    return wall_ms - _offset_ms(clock.zone, at_ms)
 
 
 def _first_shift_ms(zone: ZoneInfo, after_ms: int, until_ms: int) -> int | None:

@@ -1,4 +1,4 @@
-"""A file of stores -> a checked, packed store set, and what was found wrong in it. Pure and CPU-bound: run it in a thread."""
+"""A file of stores -> a checked, packed store set, and what was found wrong in it. CPU-bound: run it in a thread."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

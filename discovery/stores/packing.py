@@ -1,7 +1,8 @@
 """Store sets from checked stores, and store sets to and from compressed bytes.
 
-Form of the bytes (version 1), before zlib: u64 little-endian length of the header; the header (JSON: ``format``, ``rows``,
-``services``, ``hours``, ``columns`` = [name, dtype, bytes] in order); then the columns, each padded with zeros to 8 bytes.
+Form of the bytes (version 1), before zlib: u64 little-endian length of the header; the header (JSON: ``format``,
+``rows``, ``services``, ``hours``, ``columns`` = [name, dtype, bytes] in order); then the columns. The header and each
+column are padded with zeros to 8 bytes.
 """
 
 import struct

@@ -22,7 +22,7 @@ FIELDS = ("store_id", "lat", "lon", *TEXT_FIELDS, "services", "tags")
 class Row(NamedTuple):
     """One store as it stands in a file, unchecked.
 
-    ``number``: CSV: line at which the row starts, the header is line 1; GeoJSON: position of the feature, the first is 1.
+    ``number``: CSV: line at which the row starts, the header is line 1; GeoJSON: position of the feature, from 1.
     ``values``: raw text of ``store_id, lat, lon`` and the text fields; a missing field is absent.
     ``services``, ``tags``: a list or mapping of texts, or the text that the file has instead (split at ``;`` later).
     """

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
 
-from discovery.errors import ImportRefused, Invalid, NotAvailable, NotFound
+from discovery.errors import ImportRefused, Invalid, NotAvailable
 from discovery.store.client import State
 from discovery.stores import finder, shelves
 from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
@@ -41,8 +41,8 @@ class ImportReport:
 class Stores:
     """Store finder of one worker.
 
-    ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when that is
-    durable. ``random(n)`` gives n unpredictable bytes.
+    ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when that
+    is durable. ``random(n)`` gives n unpredictable bytes.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Stores:
         await self._tell(brand)
 
     async def new_key(self, brand: str, kind: str = "secret") -> tuple[str, str]:
-        """Make an API key of the brand: (key_id, key). The key is shown this once. Raises ``NotFound``, ``NotAvailable``."""
+        """Make an API key of the brand: (key_id, key); only its hash is kept. Raises ``NotFound, NotAvailable``."""
         await self._require(brand)
         prefix = _KEY_PREFIXES.get(kind)
         if prefix is None:
@@ -100,9 +100,9 @@ class Stores:
     ) -> ImportReport:
         """Replace the brand's stores by those of ``file``. The old set answers until the new one is in.
 
-        Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read), ``ImportRefused`` (rejected rows under ``refuse``;
-        a dry run too), ``Conflict`` (another import was faster), ``StateAway``; on all of these nothing is changed, but for
-        ``StateAway`` with an unknown outcome.
+        Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read), ``ImportRefused`` (rejected rows under
+        ``refuse``; in a dry run too), ``Conflict`` (another import was faster), ``StateAway``. After each of them
+        nothing is changed, but for ``StateAway`` with an unknown outcome.
         """
         known = await self._require(brand)
         imported = await asyncio.to_thread(read_stores, media_type, file, known.name)

@@ -48,8 +48,10 @@ class Services:
     rare: tuple[NDArray[np.int64], ...]
 
     def requirement(self, wanted: Sequence[str]) -> tuple[int, NDArray[np.int64] | None] | None:
-        """What a store with all of ``wanted`` has: the bits of its mask, and the rows that have all the rare ones (None:
-        no rare one is wanted). None when a wanted service is offered nowhere."""
+        """What a store with all of ``wanted`` has: the bits of its mask, and the rows that have all the rare ones.
+
+        The rows are None when no rare one is wanted; all is None when a wanted service is offered nowhere.
+        """
         bits, rows = 0, None
         for name in wanted:
             try:
@@ -66,8 +68,10 @@ class Services:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoreSet:
-    """``ids`` (ASCII) ascending; ``lats, lons`` f64[n] degrees; ``cards`` JSON objects of the public properties;
-    ``hours_rows`` i32[n]: entry of ``hours``, -1 = the state is unknown. ``places`` indexes ``lats, lons, services.masks``.
+    """``ids`` (ASCII) ascending; ``lats, lons`` f64[n] degrees; ``cards`` JSON objects of the public properties.
+
+    ``hours_rows`` i32[n]: entry of ``hours``, -1 = the state is unknown. ``places`` indexes ``lats, lons`` and
+    ``services.masks``.
     """
 
     ids: Blob

@@ -32,8 +32,8 @@ class _Counted(io.BufferedIOBase):
 
 
 @contextmanager
-def utf8_text(file: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    """Text of ``file`` (a UTF-8 byte order mark is dropped, line ends are kept). ``Invalid`` names the first bad byte."""
+def utf8_text(file: BinaryIO) -> Iterator[io.TextIOBase]:
+    """Text of ``file``; a UTF-8 byte order mark is dropped, line ends stay. ``Invalid`` names the first bad byte."""
     counted = _Counted(file)
     text = io.TextIOWrapper(counted, encoding="utf-8-sig", newline="")  # type: ignore[type-var]
     try:
