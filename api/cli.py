@@ -1,0 +1,336 @@
+"""``nearhive``: the command line. Imports that a command does not need are not made, so that each starts fast."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from api.operator_client import OperatorClient
+    from api.settings import Settings
+    from api.supervisor import Running
+
+REFUSED = 2
+FAILED = 1
+
+_WIDTH = 100
+_SHOWN_ROWS = 20
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Nearhive: shake, radar, drift bottle and a store finder. Settings are NEARHIVE_… variables.",
+)
+brand_app = typer.Typer(no_args_is_help=True, help="Brands and their keys.")
+stores_app = typer.Typer(no_args_is_help=True, help="Stores of a brand.")
+app.add_typer(brand_app, name="brand")
+app.add_typer(stores_app, name="stores")
+
+Url = Annotated[str, typer.Option("--url", help="Where the service is.")]
+AdminKey = Annotated[str, typer.Option("--admin-key", help="Operator key; else NEARHIVE_ADMIN_KEY, else DATA_DIR's.")]
+BrandName = Annotated[str, typer.Argument(metavar="BRAND", help="The brand's id.")]
+HERE = "http://127.0.0.1:8000"
+
+
+def main() -> None:
+    """Entry point."""
+    from api.failed import Failed
+    from api.settings import BadSettings
+
+    try:
+        app(prog_name="nearhive")
+    except Failed as failure:
+        _end(str(failure), FAILED)
+    except BadSettings as bad:
+        _end("\nnearhive: ".join(bad.lines), REFUSED)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(f"nearhive: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _client(url: str, admin_key: str) -> "OperatorClient":
+    from api.operator_client import OperatorClient, operator_key
+
+    return OperatorClient(url, operator_key(admin_key))
+
+
+# --- serve ---
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Worker processes; else NEARHIVE_WORKERS.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Serve a living, simulated world.")] = False,
+) -> None:
+    """Serve until Ctrl-C, with the embedded state server unless NEARHIVE_STATE_URL names one."""
+    settings = _serve_settings(workers, demo)
+    _load_kernels()
+    sys.exit(_serve(settings, host, port, demo))
+
+
+def _serve_settings(workers: int | None, demo: bool) -> "Settings":
+    from api import logs
+    from api.settings import PREFIX, load_settings, unknown_variables
+
+    overrides: dict[str, Any] = {} if workers is None else {"workers": workers}
+    if demo and not os.environ.get(f"{PREFIX}LOG_LEVEL"):
+        overrides["log_level"] = "warning"  # a line a request would bury what the demo prints to be tried
+    settings = load_settings(**overrides)
+    for name in unknown_variables():
+        _say(f"{name} is no setting of Nearhive and has no effect (`nearhive settings` lists them)")
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def _serve(settings: "Settings", host: str, port: int, demo: bool) -> int:
+    from functools import partial
+
+    from api.supervisor import serve as supervise
+    from api.worker import worker_main
+
+    plan = _plan(settings, host, port, demo)
+    run = f"{os.getpid()}-{time.time_ns():x}" if demo else ""
+    if demo:
+        from api.demo.run import demo_main
+
+        _say("building the demo world: progress follows, then what to try")
+        on_ready = partial(_announce_demo, settings, host)
+        return supervise(plan, partial(worker_main, settings, run), partial(demo_main, settings, run), on_ready)
+    return supervise(plan, partial(worker_main, settings, run), None, partial(_announce, host))
+
+
+def _plan(settings: "Settings", host: str, port: int, demo: bool) -> Any:
+    from api.supervisor import Plan
+
+    try:
+        admin_host, admin_port = settings.admin_address(port)
+    except ValueError as error:
+        _end(str(error), REFUSED)
+    return Plan(
+        host=host,
+        port=port,
+        workers=settings.workers,
+        admin_host=admin_host,
+        admin_port=0 if port == 0 and not settings.admin_bind else admin_port,
+        data_dir=settings.data_dir,
+        state_url=settings.state_url,
+        valkey_bin=str(settings.valkey_bin or ""),
+        epoch_ms=1000 * settings.epoch_s,
+        demo=demo,
+        durability_weak=settings.durability == "weak",
+    )
+
+
+def _load_kernels() -> None:
+    from geo.warm import compile_kernels
+
+    started_s = time.monotonic()
+
+    def progress(module: str, done: int, total: int) -> None:
+        if module and time.monotonic() - started_s > 1.0:
+            _say(f"compiling kernels, once: {done} of {total} done, now {module}")
+
+    compile_kernels(progress)
+
+
+def _announce(host: str, running: "Running") -> None:
+    print(f"Nearhive is ready at {_url(host, running.public_port)}", flush=True)
+
+
+def _announce_demo(settings: "Settings", host: str, running: "Running") -> None:
+    from api.demo.announce import TOKEN_TTL_S, announcement
+    from api.demo.population import YOU
+    from api.demo.run import brand_key, key_file
+
+    token = _token(settings, YOU, "adult", TOKEN_TTL_S)
+    print(announcement(_url(host, running.public_port), token, brand_key(key_file(settings)) or ""), flush=True)
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _say(line: str) -> None:
+    print(f"nearhive: {line}", file=sys.stderr, flush=True)
+
+
+# --- token, settings ---
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The app's id of the person.")],
+    minor: Annotated[bool, typer.Option("--minor", help="State that the person is a minor; else an adult.")] = False,
+    ttl_s: Annotated[int, typer.Option("--ttl-s", min=1, max=86_400, help="Seconds that the token lives.")] = 43_200,
+) -> None:
+    """Print a token of USER, as the app's backend would sign it."""
+    from api.settings import load_settings
+
+    try:
+        print(_token(load_settings(), user, "minor" if minor else "adult", ttl_s))
+    except ValueError as error:
+        _end(f"USER: {error}", REFUSED)
+
+
+def _token(settings: "Settings", user: str, age: Literal["adult", "minor"], ttl_s: int) -> str:
+    from api.auth import mint_token
+
+    assert settings.jwt_secret is not None
+    secret = settings.jwt_secret.get_secret_value()
+    audience, issuer = settings.jwt_audience, settings.jwt_issuer or None
+    return mint_token(secret, user, age, ttl_s, time.time(), audience=audience, issuer=issuer)
+
+
+@app.command()
+def settings() -> None:
+    """List all settings: variable, value, meaning. Secrets are not shown."""
+    import textwrap
+
+    from api.settings import SECRETS, describe, read_settings
+
+    known = read_settings()
+    for name, row in zip(type(known).model_fields, describe(), strict=True):
+        value = getattr(known, name)
+        secret = name in SECRETS
+        shown = ("(set)" if value else row.default) if secret else _shown(value, row.default)
+        changed = "" if secret or shown == row.default else f"   (default: {row.default or 'empty'})"
+        print(f"{row.name} = {shown}{changed}")
+        print(textwrap.fill(row.description, _WIDTH, initial_indent="    ", subsequent_indent="    "))
+
+
+def _shown(value: object, default: str) -> str:
+    """As it would be written in the environment; a password inside a URL is left out."""
+    import re
+
+    if isinstance(value, bool):
+        yes, no = ("true", "false") if default in {"true", "false"} else ("on", "off")
+        return yes if value else no
+    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"//[^@/]*@", "//…@", text)
+
+
+# --- brand, stores ---
+
+
+@brand_app.command("add")
+def brand_add(
+    brand: BrandName,
+    name: Annotated[str, typer.Option(help="What people call it; else the id.")] = "",
+    website: Annotated[str | None, typer.Option(help="http or https address.")] = None,
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """Create BRAND, or change its name and website."""
+    body = {"name": name or brand, **({"website": website} if website else {})}
+    answer = _client(url, admin_key).call("PUT", _brand_path(brand), body=body)
+    print(f"{answer['brand']}: {answer['name']}")
+
+
+@brand_app.command("key")
+def brand_key(
+    brand: BrandName,
+    kind: Annotated[Literal["secret", "publishable"], typer.Option(help="What the key may do.")] = "secret",
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """Make a key of BRAND and print it: it is shown this once."""
+    print(_client(url, admin_key).call("POST", f"{_brand_path(brand)}/keys", body={"kind": kind})["key"])
+
+
+def _brand_path(brand: str) -> str:
+    from urllib.parse import quote
+
+    return f"/v1/brands/{quote(brand, safe='')}"
+
+
+@stores_app.command("import")
+def stores_import(
+    brand: BrandName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
+    on_error: Annotated[Literal["refuse", "skip"], typer.Option(help="What a rejected row does.")] = "refuse",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """Replace the stores of BRAND by FILE: .csv, .geojson or .json, each also with .gz."""
+    from api.failed import Failed
+    from api.store_files import chunks_of, media_type_of
+
+    media_type = media_type_of(file)
+    if media_type is None:
+        _end(f"{file.name}: must end in .csv, .geojson or .json, perhaps followed by .gz", REFUSED)
+    query = {"on_error": on_error, "dry_run": str(dry_run).lower()}
+    client, path = _client(url, admin_key), f"{_brand_path(brand)}/stores"
+    try:
+        report = client.call("PUT", path, content=chunks_of(file), media_type=media_type, query=query)
+    except Failed as failure:
+        _print_rows("rejected", failure.problem.get("rejected"), sys.stderr)
+        raise
+    _print_report(brand, report, dry_run)
+
+
+def _print_report(brand: str, report: dict[str, Any], dry_run: bool) -> None:
+    counts = ", ".join(f"{report[name]:,} {name}" for name in ("added", "changed", "removed", "unchanged"))
+    found = f"{len(report['rejected']):,} rejected, {len(report['warnings']):,} warnings"
+    print(f"{brand}{' (dry run, nothing was changed)' if dry_run else ''}: {counts}; {found}")
+    for name in ("rejected", "warnings"):
+        _print_rows(name, report[name], sys.stdout)
+
+
+def _print_rows(name: str, rows: list[dict[str, Any]] | None, file: Any) -> None:
+    if not rows:
+        return
+    print(f"{name}:", file=file)
+    for row in rows[:_SHOWN_ROWS]:
+        field = f"{row['field']}: " if row["field"] else ""
+        print(f"  row {row['row']}: {field}{row['message']}", file=file)
+    if len(rows) > _SHOWN_ROWS:
+        print(f"  and {len(rows) - _SHOWN_ROWS:,} more", file=file)
+
+
+@stores_app.command("nearest")
+def stores_nearest(
+    brand: BrandName,
+    lat: Annotated[float, typer.Option(min=-90, max=90)],
+    lon: Annotated[float, typer.Option(min=-180, max=180)],
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """Print the nearest stores of BRAND: distance, bearing, hours, id, name."""
+    body = {"lat": lat, "lon": lon, "limit": limit}
+    for feature in _client(url, admin_key).call("POST", f"{_brand_path(brand)}/stores/nearest", body=body)["features"]:
+        shown = feature["properties"]
+        place = f"{shown['distance_m'] / 1000:9.3f} km {shown['bearing_deg']:4.0f}°"
+        print(f"{place}  {shown['open']['state']:8}{feature['id']}  {shown['name']}")
+
+
+# --- doctor ---
+
+
+@app.command()
+def doctor(
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+) -> None:
+    """Say what is running, where the data is, and whether all workers agree; status 1 if they do not."""
+    import json
+
+    from api.doctor import healthy, report
+
+    client = _client(url, admin_key)
+    status = client.call("GET", "/v1/app/status")
+    print(json.dumps(status, indent=2) if as_json else report(client.url, status))
+    sys.exit(0 if healthy(status) else FAILED)

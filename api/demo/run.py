@@ -1,0 +1,86 @@
+"""The demo process: build the world, say so, live in it."""
+
+import asyncio
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from api import logs
+from api.demo import shop
+from api.demo.cities import Cities, load_cities
+from api.demo.life import READY_TTL_S, Life
+from api.demo.population import NEAR, PEOPLE, build
+from api.demo.seeding import World, seed
+from api.demo.walkers import Walkers
+from api.settings import Settings
+from api.supervisor import DemoContext
+from api.worker import build_hive
+from discovery.hive import Hive
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.data_dir import write_json
+
+_POLL_S = 0.02
+
+
+def demo_main(settings: Settings, run: str, context: DemoContext, people: int = PEOPLE, near: int = NEAR) -> None:
+    """Run the demo until the process is ended. ``run`` names this run; its workers wait for it."""
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(_live(settings, run, context, people, near))
+
+
+def say(progress: str) -> None:
+    """One line of progress on stderr."""
+    print(f"nearhive: demo: {progress}", file=sys.stderr, flush=True)
+
+
+async def _live(settings: Settings, run: str, context: DemoContext, people: int, near: int) -> None:
+    state = State(context.state_url)
+    await state.open()
+    hive = build_hive(state, settings)
+    await hive.start()
+    while not hive.ready()[0]:  # noqa: ASYNC110 - the first tick comes within 250 ms, and tells nobody of it
+        await asyncio.sleep(_POLL_S)
+    cities = load_cities()
+    population = build(cities, people, near)
+    rng = np.random.default_rng()
+    walkers = Walkers(population.lats, population.lons, rng, time.monotonic())
+    world = World(hive, population, walkers, say)
+    hidden = await seed(world)
+    await open_shop(hive, cities, key_file(settings))
+    await state.call("SET", keys.demo_ready(), run, "EX", READY_TTL_S)
+    context.ready()
+    await Life(world, hidden, rng, time.monotonic, run).run()
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the demo brand's key is kept between starts."""
+    return settings.data_dir / "demo.json"
+
+
+def brand_key(path: Path) -> str | None:
+    """The kept key, None when there is none."""
+    try:
+        key = json.loads(path.read_text("utf-8"))["brand_key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key if isinstance(key, str) else None
+
+
+async def open_shop(hive: Hive, cities: Cities, path: Path) -> None:
+    """The demo brand with its stores, and a key of it in ``path``, where they are missing."""
+    found = hive.catalogue.find(shop.BRAND)
+    if found is None:
+        await hive.stores.put_brand(shop.BRAND, shop.BRAND_NAME, shop.WEBSITE)
+    if found is None or found.version == 0:
+        file = await asyncio.to_thread(shop.stores_csv, cities)
+        done = await hive.stores.import_stores(shop.BRAND, "text/csv", io.BytesIO(file))
+        say(f"stores: {done.difference.added:,} simulated stores imported")
+    kept = brand_key(path)
+    if kept is None or not hive.stores.key_allows(shop.BRAND, kept):
+        _, made = await hive.stores.new_key(shop.BRAND)
+        write_json(path, {"brand": shop.BRAND, "brand_key": made})
