@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import compile_path
 
 from discovery import errors as rules
 
@@ -218,14 +218,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
 def _allowed(request: Request) -> list[str]:
     """All methods of a path: the router itself knows only the first route that matches."""
     path = request.scope["path"]
-    return sorted(
-        {method for pattern, methods in request.app.state.methods if pattern.match(path) for method in methods}
-    )
-
-
-def method_table(routes: Iterable[tuple[str, Iterable[str]]]) -> list[tuple[re.Pattern[str], frozenset[str]]]:
-    """(path pattern, methods) of every route, for the Allow header; ``routes`` are (path template, methods)."""
-    return [(compile_path(path)[0], frozenset(methods)) for path, methods in routes]
+    routes = [route for route in iter_route_contexts(request.app.routes) if hasattr(route, "path_regex")]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def install(app: FastAPI) -> None:

@@ -82,8 +82,5 @@ def _bare_app(hive: Any, settings: Settings, clock: Callable[[], float], metrics
 def _finish(app: FastAPI) -> FastAPI:
     errors.install(app)
     openapi.install(app)
-    app.state.methods = errors.method_table(
-        (context.path_format or "", context.methods or ()) for context in openapi.contexts(app)
-    )
     app.add_middleware(Envelope, metrics=app.state.metrics)
     return app

@@ -75,22 +75,33 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DEPTH_MAX = 32  # GeoJSON needs 7
 _KEYS_ONCE = json.JSONDecoder(object_pairs_hook=_no_repeats)
 
 
 def parse_json(raw: bytes) -> Any:
     """The value of one JSON text. BadJson for anything else, a repeated key included.
 
-    orjson is the judge of syntax: it refuses NaN, Infinity, numbers beyond a double, bad UTF-8, a byte order mark, lone
-    surrogates and a depth above 1,024, but keeps the last of repeated keys. The standard parser sees those.
+    orjson is the judge of syntax: it refuses NaN, Infinity, numbers beyond a double, bad UTF-8, a byte order mark and
+    lone surrogates, but keeps the last of repeated keys. The standard parser sees those.
     """
     try:
         value = orjson.loads(raw)
+        if raw.count(b"{") + raw.count(b"[") > _DEPTH_MAX and _deeper(value, _DEPTH_MAX):
+            raise BadJson(f"Nested deeper than {_DEPTH_MAX} levels.")
         if b"{" in raw:
             _KEYS_ONCE.decode(raw.decode())
     except (ValueError, RecursionError):
         raise BadJson from None
     return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether arrays and objects in ``value``, itself included, nest more than ``levels`` deep."""
+    if levels == 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return any(_deeper(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
 async def body_chunks(

@@ -1,0 +1,62 @@
+"""What the tests of the HTTP skeleton share: settings without files, an application, a client."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from api.auth import mint_token
+from api.main import create_app
+from api.settings import Settings
+
+SECRET = "a-secret-of-the-tests-that-is-long-enough"
+ADMIN_KEY = "an-operator-key-of-the-tests-long-enough"
+NOW_S = 1_800_000_000.0
+
+
+class ReadyHive:
+    """Only what /readyz and brand keys ask."""
+
+    def __init__(self) -> None:
+        self.state = (True, "")
+        self.stores = self
+
+    def ready(self) -> tuple[bool, str]:
+        return self.state
+
+    def key_allows(self, brand: str, key: str) -> bool:
+        return (brand, key) == ("acme", "nh_sk_acme")
+
+
+def settings(**changes: Any) -> Settings:
+    """Settings with secrets, independent of the environment and of any file."""
+    secrets = {
+        "jwt_secret": SecretStr(SECRET),
+        "admin_key": SecretStr(ADMIN_KEY),
+        "privacy_secret": SecretStr("a-privacy-secret-of-the-tests-long-enough"),
+    }
+    return Settings().model_copy(update={**secrets, **changes})
+
+
+def app_with(add: Callable[[FastAPI], None] | None = None, **changes: Any) -> FastAPI:
+    """The public application at NOW_S; ``add`` may add routes for a test."""
+    app = create_app(ReadyHive(), settings(**changes), clock=lambda: NOW_S)
+    if add is not None:
+        add(app)
+    return app
+
+
+@asynccontextmanager
+async def client(app: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of ``app`` without a network; faults of the application are answers, not exceptions."""
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as one:
+        yield one
+
+
+def bearer(user: str = "ann", **changes: Any) -> dict[str, str]:
+    """The header of a valid token."""
+    return {"Authorization": f"Bearer {mint_token(SECRET, user, 'adult', 3600, NOW_S, **changes)}"}
