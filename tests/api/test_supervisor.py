@@ -67,7 +67,7 @@ class Served:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 def _children_of(parent: int) -> list[int]:
@@ -292,9 +292,11 @@ def test_a_server_by_url_must_keep_what_it_acknowledges(
     async def configure(value: str) -> None:
         state = State(state_server.url)
         await state.open()
+        await state.call("FLUSHALL")
         await state.call("CONFIG", "SET", "appendfsync", value)
         await state.close()
 
+    asyncio.run(configure("always"))
     served = start(f"state_url={state_server.url}").ready()
     assert served.info["server"] is None
     assert not (tmp_path / "data").exists()
