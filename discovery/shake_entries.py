@@ -8,7 +8,7 @@ them up at different moments would match differently for ever.
 
 import struct
 from collections.abc import Sequence
-from itertools import pairwise
+from operator import lt
 from typing import Final, NamedTuple
 
 from geo import cells
@@ -132,7 +132,7 @@ def _check(shake: Shake) -> None:
 def _check_excluded(excluded: tuple[int, ...]) -> None:
     if len(excluded) > MAX_EXCLUDED:
         raise ValueError(f"a shake excludes at most {MAX_EXCLUDED} people, not {len(excluded)}")
-    if any(a >= b for a, b in pairwise(excluded)):
+    if not all(map(lt, excluded, excluded[1:])):
         raise ValueError("excluded hashes must be strictly ascending")
     if excluded and not 0 <= excluded[0] <= excluded[-1] < _U64_END:
         raise ValueError("excluded hashes must be unsigned 64-bit numbers")

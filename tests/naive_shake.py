@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+
 from discovery.shake_entries import ANYWHERE, Shake, unpack_shakes
 from geo import cells
 
@@ -56,8 +58,6 @@ def center(cell: int) -> tuple[float, float]:
 def cell_band(cell_a: int, cell_b: int) -> int | None:
     """0 below 3 km, 1 below 5 km between the centres, else None."""
     (lat_a, lon_a), (lat_b, lon_b) = center(cell_a), center(cell_b)
-    if EARTH_M * abs(lat_a - lat_b) > 5001:  # no need for the rest, which takes far longer
-        return None
     half = math.sin((lat_a - lat_b) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_a - lon_b) / 2) ** 2
     distance_m = 2 * EARTH_M * math.asin(math.sqrt(min(1.0, half)))
     return 0 if distance_m < 3000 else 1 if distance_m < 5000 else None
@@ -101,14 +101,41 @@ def _may_meet(old: NaiveShake, new: NaiveShake) -> int | None:
     return band
 
 
-def _meet(newcomer: NaiveShake, open_shakes: list[NaiveShake]) -> None:
+def _meet(newcomer: NaiveShake, around: list[NaiveShake]) -> None:
     me = newcomer.shake.person_hash
-    candidates = [old for old in open_shakes if len(old.matches) < old.shake.limit or me in old.matches]
-    bands = [(old, band) for old in candidates if (band := _may_meet(old, newcomer)) is not None]
+    free = [old for old in around if not old.superseded and (len(old.matches) < old.shake.limit or me in old.matches)]
+    bands = [(old, band) for old in free if (band := _may_meet(old, newcomer)) is not None]
     ranked = sorted((newcomer.rank(old, band), old, band) for old, band in bands)
     for _, old, band in ranked[: newcomer.shake.limit]:
         newcomer.matches[old.shake.person_hash] = (old, band)
         old.matches[me] = (newcomer, band)
+
+
+class Stream:
+    """All shakes so far; ``around`` leaves out those too old or too far north or south, to save most of the time."""
+
+    def __init__(self) -> None:
+        self.shakes: list[NaiveShake] = []
+        self._columns = np.zeros((3, 1024))  # hive time, latitude of the cell in metres, whether `anywhere`
+        self._widest_ms = 0
+
+    def append(self, newcomer: NaiveShake) -> None:
+        count = len(self.shakes)
+        if count == self._columns.shape[1]:
+            self._columns = np.hstack((self._columns, np.zeros_like(self._columns)))
+        self._columns[:, count] = self._row(newcomer)
+        self._widest_ms = max(self._widest_ms, newcomer.shake.window_ms)
+        self.shakes.append(newcomer)
+
+    def around(self, newcomer: NaiveShake) -> list[NaiveShake]:
+        hive_ms, north_m, anywhere = self._row(newcomer)
+        times, norths_m, anywheres = self._columns[:, : len(self.shakes)]
+        recent = times >= hive_ms - self._widest_ms
+        near = np.abs(norths_m - north_m) < 5001
+        return [self.shakes[at] for at in np.flatnonzero(recent & (near | (anywheres * anywhere > 0))).tolist()]
+
+    def _row(self, shake: NaiveShake) -> tuple[float, float, bool]:
+        return shake.hive_ms, EARTH_M * center(shake.shake.cell7)[0], shake.shake.reach == ANYWHERE
 
 
 def replay_shakes(
@@ -116,26 +143,21 @@ def replay_shakes(
 ) -> dict[int, NaiveShake]:
     """All shakes ever folded, by hash, from (payload, hive time of the entry) in stream order."""
     known: dict[int, NaiveShake] = {}
-    open_shakes: list[NaiveShake] = []
-    now_ms = position = 0
+    last_of_person: dict[int, NaiveShake] = {}
+    stream = Stream()
+    now_ms = 0
     for payload, hive_ms in entries:
         now_ms = max(now_ms, hive_ms)
         key = epoch_key(now_ms // (3 * epoch_ms))
         for shake in unpack_shakes(payload):
             if shake.shake_hash in known and known[shake.shake_hash].hive_ms + keep_ms >= now_ms:
                 continue
-            newcomer = NaiveShake(shake, now_ms, position, key)
-            position += 1
-            kept = []
-            for old in open_shakes:
-                if old.shake.person_hash == shake.person_hash:
-                    old.superseded = True
-                elif old.hive_ms + old.shake.window_ms >= now_ms:
-                    kept.append(old)
-            open_shakes = kept
-            _meet(newcomer, open_shakes)
-            open_shakes.append(newcomer)
-            known[shake.shake_hash] = newcomer
+            newcomer = NaiveShake(shake, now_ms, len(stream.shakes), key)
+            if shake.person_hash in last_of_person:
+                last_of_person[shake.person_hash].superseded = True
+            _meet(newcomer, stream.around(newcomer))
+            known[shake.shake_hash] = last_of_person[shake.person_hash] = newcomer
+            stream.append(newcomer)
     return known
 
 
