@@ -80,8 +80,8 @@ def test_operations_have_names_of_their_own() -> None:
 async def test_request_ids_are_echoed_or_made() -> None:
     async with client(APP) as one:
         assert (await one.get("/healthz", headers={"X-Request-Id": "a.b-c_1"})).headers["x-request-id"] == "a.b-c_1"
-        for bad in ("", "a b", "x" * 65, "<script>", "é".encode()):
-            made = (await one.get("/healthz", headers=[("X-Request-Id", bad)])).headers["x-request-id"]
+        for bad in ("", "a b", "x" * 65, "<script>", "é"):
+            made = (await one.get("/healthz", headers=[(b"X-Request-Id", bad.encode())])).headers["x-request-id"]
             assert re.fullmatch("[0-9a-f]{16}", made)
 
 
