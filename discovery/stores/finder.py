@@ -43,7 +43,7 @@ class Hit(NamedTuple):
 def nearest(stores: StoreSet, question: Question) -> list[Hit]:
     """The stores that fit, nearest first; equal distances in order of store_id.
 
-    Raises ``Invalid`` for a limit outside 1..100 or a max_distance_m that is not a number >= 0.
+    Raises ``Invalid`` for a point out of range, a limit outside 1..100, or a max_distance_m that is not a number >= 0.
     """
     _check(question)
     far = np.inf if question.max_distance_m is None else question.max_distance_m
@@ -66,6 +66,9 @@ def answer(stores: StoreSet, question: Question) -> bytes:
 
 
 def _check(question: Question) -> None:
+    for name, value, bound in (("lat", question.lat, 90), ("lon", question.lon, 180)):
+        if not -bound <= value <= bound:
+            raise Invalid(f"must be from -{bound} to {bound}", name)
     if not 1 <= question.limit <= MAX_LIMIT:
         raise Invalid(f"must be from 1 to {MAX_LIMIT}", "limit")
     far = question.max_distance_m

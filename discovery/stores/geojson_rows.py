@@ -188,11 +188,12 @@ class _JsonStream:
             try:
                 return self._decoded()
             except (ValueError, _Truncated) as error:  # ValueError: bad JSON, or an integer of over 4,300 digits
-                if self._ended or len(self._window) - self._position > _MAX_VALUE_CHARS:
+                room = _MAX_VALUE_CHARS - (len(self._window) - self._position)
+                if self._ended or room <= 0:
                     self.fail(error.msg if isinstance(error, json.JSONDecodeError) else "a value that cannot be read")
             except RecursionError:
                 self.fail("nested too deeply")
-            self._read(more)
+            self._read(min(more, room))
             more *= 2  # so that a long value is parsed again a few times only
 
     def fail(self, reason: str) -> NoReturn:

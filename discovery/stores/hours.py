@@ -212,8 +212,8 @@ def _change_on_the_wall_ms(clock: _Clock, at_ms: int) -> int | None:
     wall = _wall(clock.zone, at_ms)
     change = clock.hours.next_change(wall)
     if clock.daily:
-        # After "Mo-Su 06:00-21:00 || "by card"" closes at 21:00 the package (2.1.4) sees no change ever, from midnight on
-        # it does: so midnights are looked at one by one.
+        # At 21:00 the package (2.1.4) sees no change ever after in 'Mo-Su 06:00-21:00 || "by card"', from midnight on
+        # it does. So midnights are looked at one by one.
         midnight = datetime.combine(wall.date() + timedelta(days=1), time())
         change = midnight if change is None else min(change.replace(tzinfo=None), midnight)
     if change is None:

@@ -107,7 +107,7 @@ def pack(stores: StoreSet) -> list[bytes]:
             "format": _FORMAT,
             "rows": len(stores),
             "services": stores.services.names,
-            "hours": stores.hours.keys,
+            "hours": [tuple(key) for key in stores.hours.keys],  # orjson refuses named tuples
             "columns": [[name, column.dtype.str, column.nbytes] for name, column in columns.items()],
         }
     )

@@ -53,8 +53,8 @@ def test_states_and_changes_of_real_texts() -> None:
 def change_fits(key: HoursKey, states: str, named: str) -> bool:
     """Whether our change after noon is the ``named`` one; else it must be the first in the states, and that one none.
 
-    The package's own next change, which the vectors name, may be one of comment alone, lies beyond our look-ahead at times,
-    and is missing for texts with a fallback rule (``||``).
+    The package's own next change, which the vectors name, may be one of comment alone, lies beyond our look-ahead at
+    times, and is missing for texts with a fallback rule (``||``).
     """
     change_ms = state_at(key, NOON_MS).next_change_ms
     before, after = changing_quarter(states)
@@ -68,7 +68,7 @@ def change_fits(key: HoursKey, states: str, named: str) -> bool:
 
 
 def changing_quarter(states: str) -> tuple[int, int | None]:
-    """The last instant of the vectors at which the state of noon stands, and the next one (None: at the end it stands)."""
+    """The last instant of the vectors that has the state of noon, and the next one (None: it has it too)."""
     index = first = (NOON_MS - FIRST_MS) // QUARTER_MS + 1
     while index < len(states) and states[index] == states[first]:
         index += 1

@@ -126,7 +126,7 @@ def test_a_table_answers_as_a_single_question_whatever_the_order(text: str) -> N
 
 
 def test_changes_by_minute_agree_with_states_by_minute() -> None:
-    """Walk four days over the end of summer time minute by minute: the next change is the first minute of another state."""
+    """Minute by minute over the end of summer time: the next change is the first minute of another state."""
     key = hours_key("02:10-02:40,05:00-23:50", "Europe/Paris", "FR", *PARIS)
     start = ms("2026-10-24T00:00Z")
     minutes = [start + step * 60_000 for step in range(2 * 24 * 60)]
