@@ -18,6 +18,7 @@ FAILED = 1
 
 _WIDTH = 100
 _SHOWN_ROWS = 20
+_PATIENCE_S = 2.0  # loading compiled kernels takes less
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -137,8 +138,8 @@ def _load_kernels() -> None:
     started_s = time.monotonic()
 
     def progress(module: str, done: int, total: int) -> None:
-        if module and time.monotonic() - started_s > 1.0:
-            _say(f"compiling kernels, once: {done} of {total} done, now {module}")
+        if module and time.monotonic() - started_s > _PATIENCE_S:
+            _say(f"kernels: {done} of {total} ready, now {module} (they are compiled at the first start only)")
 
     compile_kernels(progress)
 

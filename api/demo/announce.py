@@ -17,7 +17,8 @@ def announcement(url: str, token: str, brand_key: str) -> str:
     """The whole text. Each curl line stands for itself, so that any one can be pasted into any shell."""
     head = [
         "",
-        f"Nearhive is ready at {url}   (API documentation: {url}/docs)",
+        f"Nearhive is ready at {url}",
+        f"API documentation: {url}/docs",
         f"A simulated world: {PEOPLE:,} simulated people, {NEAR} of them within 20 km of `{YOU}` in Paris;",
         f'and the brand `{BRAND}`, "{BRAND_NAME}". Ctrl-C ends everything.',
         "",
