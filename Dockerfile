@@ -11,7 +11,7 @@ ENV NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/opt/nearhive/.kernels PIP_NO_CACHE_D
 
 # The packages first, by the very step of `make setup`: they are installed again only when these files change.
 COPY Makefile constraints.txt pyproject.toml README.md LICENSE NOTICE ./
-RUN mkdir geo discovery api && make .venv/.packages
+RUN mkdir geo discovery api && touch geo/__init__.py discovery/__init__.py api/__init__.py && make .venv/.packages
 COPY geo geo
 COPY discovery discovery
 COPY api api
