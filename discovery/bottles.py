@@ -242,6 +242,7 @@ class Bottles:
                 caller,
                 person,
                 self._hold_ms,
+                self._life_ms,
                 self._picks_per_day,
                 int(rounds >= _ROUNDS),
                 *(self._random() for _ in range(_RANDOMS)),

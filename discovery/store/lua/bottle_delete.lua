@@ -8,7 +8,7 @@ local b = redis.call('HMGET', BOTTLE, 'state', 'author', 'picks', 'pos')
 if not b[1] or b[2] ~= caller then return 'none' end
 if b[1] == 'd' then return 'ok' end
 if b[1] ~= 'f' or tonumber(b[3]) > 0 then return 'conflict' end
-leave_index(id, tonumber(b[4]))
+leave_index(tonumber(b[4]))
 redis.call('ZREM', ENDS, id)
 redis.call('ZREM', MINE, 't' .. id)
 -- A stub without text stays for a day: a repeated delete or throw finds it, and the id is not used anew meanwhile.

@@ -1,14 +1,14 @@
 -- Take one bottle, uniform over those this person may have, and make the caller its one owner.
 -- KEYS 4 op, 5 quota, 6 seen (of the caller's person; holds own bottles too), 7 mine.
--- ARGV 1 fingerprint, 2 caller, 3 person, 4 hold_ms, 5 picks a day, 6 '1' = enumerate whatever the size,
--- 7..22 sixteen random 32-bit numbers for the draws, 23..26 four more for the choice after an enumeration,
--- 27.. authors that this person must never meet.
+-- ARGV 1 fingerprint, 2 caller, 3 person, 4 hold_ms, 5 life_ms, 6 picks a day, 7 '1' = enumerate whatever the size,
+-- 8..23 sixteen random 32-bit numbers for the draws, 24..27 four more for the choice after an enumeration,
+-- 28.. authors that this person must never meet.
 -- Reply {status, now_ms, used, record?}; status ok (claimed now) | same (a repeat; record false when the caller has it
 -- no more) | reused | quota | empty | again.
 local OP, QUOTA, SEEN = KEYS[4], KEYS[5], KEYS[6]
 local fingerprint, caller, person = ARGV[1], ARGV[2], ARGV[3]
-local hold, allowed = tonumber(ARGV[4]), tonumber(ARGV[5])
-local DRAWS, FIRST_DRAW, FIRST_CHOICE, LAST_CHOICE, FIRST_AUTHOR = 16, 7, 23, 26, 27
+local hold, life, allowed = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local DRAWS, FIRST_DRAW, FIRST_CHOICE, LAST_CHOICE, FIRST_AUTHOR = 16, 8, 24, 27, 28
 local CHUNK = 256             -- positions read at a time while enumerating: bounds the memory of one call
 local excluded = set_of(FIRST_AUTHOR)
 local _, behind = sweep()
@@ -53,12 +53,14 @@ local function enumerate(n)
   return found
 end
 
--- The draws' numbers were all refused for these very positions, so the choice needs numbers of its own.
+-- The draws' numbers were all refused for these very positions, so the choice needs numbers of its own. That none of
+-- the four fits happens once in (2^32 / #found)^4 times; the last one is then taken as it is, for the choice must end.
 local function choose(found)
   for i = FIRST_CHOICE, LAST_CHOICE do
     local at = below(tonumber(ARGV[i]), #found)
     if at then return found[at + 1] end
   end
+  return found[tonumber(ARGV[LAST_CHOICE]) % #found + 1]
 end
 
 -- An end seen to the second would tell the throw to the second, so a hold that would reach the end stops at the full
@@ -68,23 +70,21 @@ local function hold_until(ends)
   return math.min(now + hold, full_hour > now and full_hour or ends)
 end
 
-local function claim(id)
-  local b = redis.call('HMGET', bottle_key(id), 'pos', 'ends')
+local function claim(id, is_of_today)
+  local b = redis.call('HMGET', bottle_key(id), 'pos', 'ends', 'picks')
   local ends = tonumber(b[2])
   local lapses = hold_until(ends)
-  leave_index(id, tonumber(b[1]))
-  redis.call('HSET', bottle_key(id), 'state', 'p', 'holder', caller, 'hperson', person, 'until', whole(lapses))
-  redis.call('HINCRBY', bottle_key(id), 'picks', 1)
+  leave_index(tonumber(b[1]))
+  redis.call('HSET', bottle_key(id), 'state', 'p', 'holder', caller, 'hperson', person, 'until', whole(lapses),
+    'picks', tonumber(b[3]) + 1)
   redis.call('ZADD', HOLDS, lapses, id)
-  redis.call('ZREMRANGEBYSCORE', SEEN, '-inf', now)
-  redis.call('ZADD', SEEN, ends, id)
-  keep(SEEN, ends + DAY)
-  list_mine(caller, 'p' .. id, ends)
+  see(SEEN, id, ends, life)
+  list_mine(caller, 'p' .. id, life)
   remember(OP, fingerprint, id)
-  return {'ok', now, use_one(QUOTA, 'picks'), record(id)}
+  return {'ok', now, use_one(QUOTA, 'picks', is_of_today), record(id)}
 end
 
-local used = used_today(QUOTA, 'picks')
+local used, is_of_today = used_today(QUOTA, 'picks')
 local known, taken = recall(OP, fingerprint)
 if known == 'reused' then return {'reused', now, used} end
 if known == 'same' then
@@ -95,11 +95,10 @@ if used >= allowed then return {'quota', now, used} end
 
 local n = redis.call('HLEN', INDEX)
 local id = n > 0 and draw(n)
-if id then return claim(id) end
+if id then return claim(id, is_of_today) end
 if behind then return {'again', now, used} end    -- more lapsed holds wait to come back: the sea is not yet known empty
 if n == 0 then return {'empty', now, used} end
-if ARGV[6] ~= '1' and n > 4 * exclusions() then return {'again', now, used} end
+if ARGV[7] ~= '1' and n > 4 * exclusions() then return {'again', now, used} end
 local found = enumerate(n)
 if #found == 0 then return {'empty', now, used} end
-id = choose(found)
-return id and claim(id) or {'again', now, used}
+return claim(choose(found), is_of_today)

@@ -38,7 +38,8 @@ if known == 'same' then return {'ok', record(id)} end
 refused = refusal()
 if refused then return refused end
 
-local ends = now + tonumber(ARGV[6])
+local life = tonumber(ARGV[6])
+local ends = now + life
 if state == 'p' then
   redis.call('ZREM', HOLDS, id)
   redis.call('HDEL', BOTTLE, 'until')
@@ -47,9 +48,6 @@ end
 redis.call('RPUSH', REPLIES, (author == caller and 'a' or 'h') .. string.format('%013.0f', now) .. ARGV[5])
 redis.call('HSET', BOTTLE, 'ends', whole(ends))
 redis.call('ZADD', ENDS, ends, id)
-keep(BOTTLE, ends + 2 * DAY)
-keep(REPLIES, ends + 2 * DAY)
-keep(mine_key(author), ends + 2 * DAY)
-keep(mine_key(holder), ends + 2 * DAY)
+for _, key in ipairs({BOTTLE, REPLIES, mine_key(author), mine_key(holder)}) do keep(key, life) end
 remember(OP, fingerprint, id)
 return {'ok', record(id)}

@@ -7,7 +7,7 @@
 -- KEYS[1] index: hash position -> id, positions 0..n-1 without a gap, so HLEN is the count of floating bottles.
 -- KEYS[2] holds: zset id -> when the hold lapses (ms). KEYS[3] ends: zset id -> when it ends, or is buried (ms).
 --
--- States of a bottle hash: 'f' floats (has 'pos'), 'p' picked (has holder, hperson, until), 'a' answered, 'e' ended,
+-- States of a bottle hash: 'f' floats (at 'pos'; elsewhere 'pos' says nothing), 'p' picked (has holder, hperson, until), 'a' answered, 'e' ended,
 -- 'd' deleted by its author. Only 'f' is in the index, only 'p' in holds; 'f', 'p', 'a' and 'e' are in ends.
 
 local INDEX, HOLDS, ENDS = KEYS[1], KEYS[2], KEYS[3]
@@ -24,10 +24,8 @@ local function bottle_key(id) return '{sea}:bottle:' .. id end
 local function replies_key(id) return '{sea}:replies:' .. id end
 local function mine_key(user) return '{sea}:mine:' .. user end
 
--- Let a key live until `at` at least; never shortens.
-local function keep(key, at)
-  if redis.call('PEXPIRETIME', key) < at then redis.call('PEXPIREAT', key, whole(at)) end
-end
+-- Let a key outlive every bottle that it can name now: none ends later than a whole life from now.
+local function keep(key, life) redis.call('PEXPIREAT', key, whole(now + life + 2 * DAY)) end
 
 local function enter_index(id)
   local pos = redis.call('HLEN', INDEX)
@@ -35,7 +33,7 @@ local function enter_index(id)
   redis.call('HSET', bottle_key(id), 'state', 'f', 'pos', pos)
 end
 
-local function leave_index(id, pos)
+local function leave_index(pos)
   local last = redis.call('HLEN', INDEX) - 1
   if pos ~= last then
     local moved = redis.call('HGET', INDEX, last)
@@ -43,16 +41,19 @@ local function leave_index(id, pos)
     redis.call('HSET', bottle_key(moved), 'pos', pos)
   end
   redis.call('HDEL', INDEX, last)
-  redis.call('HDEL', bottle_key(id), 'pos')
 end
 
--- Scores of a person's list are microseconds, made strictly increasing: one number pages it.
-local function list_mine(user, entry, until_ms)
-  local key = mine_key(user)
-  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
-  local score = math.max(now_us, (tonumber(newest[2]) or 0) + 1)
-  redis.call('ZADD', key, whole(score), entry)
-  keep(key, until_ms + 2 * DAY)
+-- Scores of a person's list are microseconds, so that one number pages it: two scripts never share one, each takes
+-- longer than that.
+local function list_mine(user, entry, life)
+  redis.call('ZADD', mine_key(user), whole(now_us), entry)
+  keep(mine_key(user), life)
+end
+
+local function see(seen, id, ends, life)
+  redis.call('ZREMRANGEBYSCORE', seen, '-inf', now)
+  redis.call('ZADD', seen, ends, id)
+  keep(seen, life)
 end
 
 -- A picked bottle goes back to the sea; its holder keeps nothing but having seen it.
@@ -65,7 +66,7 @@ end
 
 -- Over: out of the sea, readable by the two of them for a day more, then buried. The TTL is for a sea nobody sweeps.
 local function end_bottle(id, state, pos)
-  if state == 'f' then leave_index(id, tonumber(pos)) end
+  if state == 'f' then leave_index(tonumber(pos)) end
   redis.call('HSET', bottle_key(id), 'state', 'e')
   redis.call('ZADD', ENDS, now + DAY, id)
   redis.call('PEXPIREAT', bottle_key(id), whole(now + DAY + HOUR))
@@ -103,16 +104,16 @@ local function sweep()
   return #lapsed + #ended, #lapsed == SWEEP
 end
 
--- Uses of `what` today. The UTC day is server TIME's, so it cannot be part of the key's name.
+-- Uses of `what` today, and whether the row is today's. The day is server TIME's, so no key's name can hold it.
 local function used_today(quota, what)
   local q = redis.call('HMGET', quota, 'day', what)
-  if tonumber(q[1]) ~= math.floor(now / DAY) then return 0 end
-  return tonumber(q[2]) or 0
+  if tonumber(q[1]) ~= math.floor(now / DAY) then return 0, false end
+  return tonumber(q[2]) or 0, true
 end
 
-local function use_one(quota, what)
-  local today = math.floor(now / DAY)
-  if tonumber(redis.call('HGET', quota, 'day')) ~= today then
+local function use_one(quota, what, is_of_today)
+  if not is_of_today then
+    local today = math.floor(now / DAY)
     redis.call('DEL', quota)
     redis.call('HSET', quota, 'day', today)
     redis.call('PEXPIREAT', quota, whole((today + 1) * DAY + HOUR))
@@ -141,6 +142,7 @@ end
 -- What the worker renders a bottle from: fields, then its replies ('a' or 'h', ms in 13 digits, text).
 local function record(id)
   local fields = redis.call('HMGET', bottle_key(id), 'state', 'author', 'holder', 'text', 'lang', 'at', 'backs')
-  local replies = fields[1] and redis.call('LRANGE', replies_key(id), 0, -1) or {}
+  local answered = fields[1] == 'a' or fields[1] == 'e'
+  local replies = answered and redis.call('LRANGE', replies_key(id), 0, -1) or {}
   return {id, fields, replies}
 end

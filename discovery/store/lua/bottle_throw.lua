@@ -13,7 +13,7 @@ if not known then
   local b = redis.call('HMGET', BOTTLE, 'fp', 'first_end')
   if b[1] then known, ends = b[1] == fingerprint and 'same' or 'reused', tonumber(b[2]) end
 end
-local used = used_today(QUOTA, 'throws')
+local used, is_of_today = used_today(QUOTA, 'throws')
 if known == 'reused' then return {'reused', now, used, 0} end
 if known == 'same' then return {'ok', now, used, ends} end
 if used >= allowed then return {'quota', now, used, 0} end
@@ -23,9 +23,7 @@ redis.call('HSET', BOTTLE, 'author', author, 'person', person, 'text', ARGV[5], 
   'ends', whole(ends), 'first_end', whole(ends), 'backs', 0, 'picks', 0, 'fp', fingerprint)
 enter_index(id)
 redis.call('ZADD', ENDS, ends, id)
-redis.call('ZREMRANGEBYSCORE', SEEN, '-inf', now)
-redis.call('ZADD', SEEN, ends, id)
-keep(SEEN, ends + DAY)
-list_mine(author, 't' .. id, ends)
+see(SEEN, id, ends, life)
+list_mine(author, 't' .. id, life)
 remember(OP, fingerprint, id, ends)
-return {'ok', now, use_one(QUOTA, 'throws'), ends}
+return {'ok', now, use_one(QUOTA, 'throws', is_of_today), ends}
