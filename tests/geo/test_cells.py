@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import h3.api.basic_int as h3
@@ -204,7 +205,7 @@ def test_polygons_hold_their_centre_and_their_area(resolution: int) -> None:
         assert ring[0] == ring[-1]
         assert all(-90 <= lat <= 90 and -180 <= lon <= 540 for lon, lat in ring)
         # Nothing but the line along a pole jumps.
-        assert all(abs(b[0] - a[0]) <= 180 or abs(a[1]) == 90 for a, b in zip(ring, ring[1:], strict=False))
+        assert all(abs(b[0] - a[0]) <= 180 or abs(a[1]) == 90 for a, b in pairwise(ring))
         polygon = shapely.Polygon(ring)
         assert polygon.is_valid
         assert shapely.LinearRing(ring).is_ccw

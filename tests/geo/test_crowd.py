@@ -50,6 +50,7 @@ def pages(
         slots, at, offsets = (part.tolist() for part in page)
         out += zip(at, offsets, slots, strict=True)
         assert len(slots) <= limit
+        assert len(out) <= len(index), "somebody came twice"
         if len(slots) < limit:
             return out
         after = (at[-1], offsets[-1])

@@ -219,7 +219,7 @@ def test_distance_to_a_ring_equals_the_twin(place: int, bearing: float, metres: 
     cell = special_cells()[place]
     at = naive_geo.destination(h3.cell_to_latlng(cell), bearing, metres)
     expected = naive_geo.distance_to_ring_m(*at, h3.cell_to_boundary(cell), parts=500)
-    # The twin looks at points at most 2 m apart: it is too large by less than 1.1 m next to a side, and by less away from it.
+    # The twin looks at points at most 2 m apart: too large by up to 1.1 m next to a side, and by less away from it.
     found = kernels.distance_to_ring_m(*at, cells.boundary(cell))
     assert found <= expected + 1e-4
     assert expected <= math.hypot(found, 1.1) + 1e-4
