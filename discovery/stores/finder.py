@@ -1,12 +1,13 @@
 """The nearest stores of a set: exact, with the required services, open at an instant when asked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from discovery.errors import Invalid
 from discovery.stores.hours import OpenState
@@ -15,6 +16,9 @@ from geo.sphere import bearing_deg, great_circle_m
 
 MAX_LIMIT = 100
 _GROWTH = 4  # a search that finds too few open stores looks at so many times more next
+# The index keeps its k best in order by insertion: 0.9 ms for k = 1,280 but 0.26 s for 20,480 and 20 s for 191,806; a
+# scan of all takes 90 ms at most and leaves out at once what is not open.
+_MOST_BY_INDEX = 2_500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,41 +89,45 @@ def _fitting(stores: StoreSet, question: Question, far: float) -> Iterator[Hit]:
 
 
 def _with_services(stores: StoreSet, question: Question, far: float) -> Iterator[tuple[int, float]]:
+    """Rows that offer the services, and their distances, rising; those not open may be missing when asked so."""
     requirement = stores.services.requirement(question.services)
     if requirement is None:
-        return iter(())
-    mask, rows = requirement
-    if rows is None:
-        return _by_index(stores, question, far, mask)
-    return _by_scan(stores, question, far, mask, rows)
-
-
-def _by_index(stores: StoreSet, question: Question, far: float, mask: int) -> Iterator[tuple[int, float]]:
-    """Rows by rising distance out of the place index, asked for more and more of them.
-
-    Rows given are remembered by number, not by count: of equally distant ones a larger answer may name others first.
-    """
+        return
+    mask, rare_rows = requirement
+    if rare_rows is not None:
+        yield from _by_scan(stores, question, far, mask, rare_rows)
+        return
+    # Rows given are remembered by number: of equally distant ones a larger answer may name others first.
     given: set[int] = set()
-    count = question.limit
-    while True:
-        rows, distances_m = stores.places.nearest(
-            question.lat, question.lon, count, max_distance_m=far, required_mask=mask
-        )
-        for row, distance_m in zip(rows.tolist(), distances_m.tolist(), strict=True):
+    for found in _batches(stores, question, far, mask):
+        for row, distance_m in found:
             if row not in given:
                 given.add(row)
                 yield row, distance_m
-        if len(rows) < count or count >= len(stores):
+
+
+def _batches(stores: StoreSet, question: Question, far: float, mask: int) -> Iterator[Iterable[tuple[int, float]]]:
+    """Ever larger answers of the place index; in the end, if they are still not enough, all rows by a scan."""
+    count = question.limit
+    while count <= _MOST_BY_INDEX:
+        rows, distances_m = stores.places.nearest(
+            question.lat, question.lon, count, max_distance_m=far, required_mask=mask
+        )
+        yield zip(rows.tolist(), distances_m.tolist(), strict=True)
+        if len(rows) < count:
             return
-        count = min(count * _GROWTH, len(stores))
+        count *= _GROWTH
+    yield _by_scan(stores, question, far, mask, np.arange(len(stores)))
 
 
 def _by_scan(
-    stores: StoreSet, question: Question, far: float, mask: int, rows: np.ndarray
+    stores: StoreSet, question: Question, far: float, mask: int, rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, float]]:
-    """Rows by rising distance out of a listed few: those that offer a service beyond the 64 most common."""
+    """Those of ``rows`` that offer the services of ``mask`` (and are open, when asked so), by rising distance."""
     bits = np.uint64(mask)
     rows = rows[(stores.services.masks[rows] & bits) == bits]
+    if question.only_open:
+        rows = rows[stores.hours.open_at(question.at_ms)[stores.hours_rows[rows]]]
     distances_m = great_circle_m(question.lat, question.lon, stores.lats[rows], stores.lons[rows])
     order = np.lexsort((rows, distances_m))
     for index in order[distances_m[order] <= far].tolist():

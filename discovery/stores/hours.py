@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
+from numpy.typing import NDArray
 from opening_hours import OpeningHours, State, validate
 
 OpenWord = Literal["open", "closed", "unknown"]
@@ -113,6 +115,10 @@ class HoursTable:
             interval = _interval_at(self.keys[index], at_ms)
             self._intervals[index] = interval
         return _answer(interval, at_ms)
+
+    def open_at(self, at_ms: int) -> NDArray[np.bool_]:
+        """Whether each entry is open at ``at_ms``, bool[entries + 1]; the last, which index -1 names, is False."""
+        return np.array([self.state_at(index, at_ms).state == "open" for index in [*range(len(self.keys)), -1]])
 
 
 def state_at(key: HoursKey | None, at_ms: int) -> OpenState:

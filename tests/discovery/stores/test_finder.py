@@ -96,6 +96,20 @@ def test_open_stores_far_behind_many_closed_ones() -> None:
     assert len(nearest(built, Question(0.0, 0.0, NOON_MS, 100, None, True))) == 7
 
 
+@pytest.mark.parametrize("wanted", [(), ("wifi",)])
+def test_open_stores_behind_thousands_of_closed_ones(wanted: tuple[str, ...]) -> None:
+    """Beyond 2,500 rows the finder scans instead of asking the index: no store twice, none left out, still in order."""
+    far_ids = [f"{i:03d}" for i in range(3000, 3030)]
+    closed: list[Row] = [(0.0, i / 10_000, list(wanted), "14:00-18:00" if i % 2 else "") for i in range(3000)]
+    built = build(closed + [(1.0, i / 10, list(wanted), "24/7") for i in range(30)])
+    question = Question(0.0, 0.0, NOON_MS, 40, None, True, wanted)
+    assert [built.ids[hit.row].decode() for hit in nearest(built, question)] == far_ids
+    hits = nearest(built, question._replace(limit=7))
+    assert [built.ids[hit.row].decode() for hit in hits] == far_ids[:7]
+    reach = hits[4].distance_m + 1
+    assert len(nearest(built, question._replace(max_distance_m=reach))) == 5
+
+
 def test_many_stores_at_one_point_come_in_order_of_id_and_once() -> None:
     built = build([(1.0, 1.0, [], "14:00-18:00" if i % 2 else "24/7") for i in range(90)])
     hits = nearest(built, Question(1.0, 1.0, NOON_MS, 30, None, True))
