@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import hypothesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -261,12 +261,14 @@ class UnsweptSeaMachine(SeaMachine):
 
 
 def _run(machine: type[SeaMachine], server: EmbeddedServer, seed: int) -> None:
+    """Without shrinking, which on a real server outlasts the time limit; the seed replays, then add Phase.shrink."""
     machine.url = server.url
     limits = settings(
         max_examples=30,
         stateful_step_count=50,
         deadline=None,
         database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=limits)

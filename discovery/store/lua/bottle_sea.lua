@@ -7,8 +7,9 @@
 -- KEYS[1] index: hash position -> id, positions 0..n-1 without a gap, so HLEN is the count of floating bottles.
 -- KEYS[2] holds: zset id -> when the hold lapses (ms). KEYS[3] ends: zset id -> when it ends, or is buried (ms).
 --
--- States of a bottle hash: 'f' floats (at 'pos'; elsewhere 'pos' says nothing), 'p' picked (has holder, hperson, until), 'a' answered, 'e' ended,
--- 'd' deleted by its author. Only 'f' is in the index, only 'p' in holds; 'f', 'p', 'a' and 'e' are in ends.
+-- States of a bottle hash: 'f' floats (at 'pos', which says nothing in another state), 'p' picked (has holder, hperson,
+-- until), 'a' answered, 'e' ended, 'd' deleted by its author. Only 'f' is in the index, only 'p' in holds; 'f', 'p', 'a'
+-- and 'e' are in ends.
 
 local INDEX, HOLDS, ENDS = KEYS[1], KEYS[2], KEYS[3]
 local SWEEP = 16              -- lapsed holds, and ended bottles, that one script handles: bounds its time
@@ -80,11 +81,12 @@ local function bury(id, author, holder)
   if holder then redis.call('ZREM', mine_key(holder), 'p' .. id) end
 end
 
--- Bring one bottle up to `now`: a lapsed hold ends, then a bottle past its end ends, then one past its grave goes.
+-- Bring one bottle up to `now`: a hold lapses, with the bottle's end at the latest; then a bottle past its end ends, or
+-- one that ended a day ago is buried.
 local function settle(id)
   local b = redis.call('HMGET', bottle_key(id), 'state', 'until', 'ends', 'holder', 'author')
   local state = b[1]
-  if state == 'p' and tonumber(b[2]) <= now then
+  if state == 'p' and math.min(tonumber(b[2]), tonumber(b[3])) <= now then
     to_sea(id, b[4])
     state = 'f'
   end
