@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from discovery.errors import Invalid, KeyMissing
@@ -35,14 +35,15 @@ def _decimal(value: object) -> object:
     return value
 
 
-def _instant(value: object) -> object:
+def instant_ms(value: object) -> int:
+    """Milliseconds since 1970 of RFC 3339 text with an offset; ValueError for anything else."""
+    fault = "must be an RFC 3339 time with an offset, as 2026-11-22T08:30:00Z"
     if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
-        raise ValueError("must be an RFC 3339 time with an offset, as 2026-11-22T08:30:00Z")
-    return value
-
-
-def _milliseconds(value: datetime) -> int:
-    return int(value.timestamp() * 1000)
+        raise ValueError(fault)
+    try:
+        return int(datetime.fromisoformat(value.upper()).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ValueError(fault) from None
 
 
 CoordType = Literal["wgs84", "gcj02", "bd09"]
@@ -54,10 +55,9 @@ Metres = Annotated[float, Field(strict=True, ge=0, le=100_000_000, allow_inf_nan
 UserId = Annotated[str, Field(strict=True, pattern=_WHOLE_ID, description="The app's id of a user.")]
 Limit = Annotated[int, Field(strict=True, ge=1, le=100)]
 Instant = Annotated[
-    AwareDatetime,
-    BeforeValidator(_instant),
-    Field(strict=False, description="RFC 3339 with an offset."),
-    AfterValidator(_milliseconds),
+    int,
+    BeforeValidator(instant_ms),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "RFC 3339 with an offset."}),
 ]
 """An RFC 3339 time in a body; the value is an int, milliseconds since 1970."""
 

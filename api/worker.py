@@ -48,7 +48,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
 
 
 def worker_main(settings: Settings, demo_run: str, context: WorkerContext) -> None:
-    """Run one worker until SIGTERM. ``demo_run`` not empty: not ready before that run of the demo has built its world."""
+    """Run one worker until SIGTERM. With ``demo_run`` it is ready only when that run of the demo has built its world."""
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(settings, demo_run, context).run())
@@ -119,8 +119,8 @@ class Worker:
         await asyncio.gather(self._report(), self._sweep())
 
     async def _wait_for_demo(self) -> None:
-        while await self._state.call("GET", keys.demo_ready()) != self._demo_run.encode():
-            await asyncio.sleep(_DEMO_POLL_S)
+        while await self._state.call("GET", keys.demo_ready()) != self._demo_run.encode():  # noqa: ASYNC110
+            await asyncio.sleep(_DEMO_POLL_S)  # a key of the state: no event of this process tells of it
         self._hive.release()
 
     async def _report(self) -> None:

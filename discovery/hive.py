@@ -13,6 +13,7 @@ import structlog
 from discovery import reports
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
+from discovery.errors import StateAway
 from discovery.friends import Friends, Friendships
 from discovery.nearby import Nearby
 from discovery.people import People
@@ -31,7 +32,7 @@ from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.service import Stores
 
-STATUS_PERIOD_S = 1.0
+_STORES_RETRY_S = 1.0
 
 log = structlog.get_logger("nearhive.hive")
 
@@ -178,7 +179,7 @@ class Hive:
 
     # --- stores ---
 
-    async def _announce_stores(self, brand: str, version: str) -> None:
+    async def _announce_stores(self, brand: str, version: int) -> None:
         payload = orjson.dumps([brand, version])
         raw = await self.state.call("XADD", keys.feed(), "*", "k", "b", "d", payload)
         await self.writer.folded(raw)
@@ -188,9 +189,18 @@ class Hive:
         if not self.feed.caught_up:
             return
         brand, version = orjson.loads(payload)
-        task = asyncio.get_running_loop().create_task(self.stores.load(brand, version))
+        task = asyncio.get_running_loop().create_task(self._refresh_stores(brand, version))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
+
+    async def _refresh_stores(self, brand: str, version: int) -> None:
+        """Until it succeeds: a missed change would leave this worker with the old set."""
+        while True:
+            try:
+                await self.stores.load(brand, version)
+                return
+            except StateAway:
+                await asyncio.sleep(_STORES_RETRY_S)
 
     # --- what bottles ask about people ---
 

@@ -113,22 +113,23 @@ class Shakes:
         shake_id = self._shake_id(user, key)
         first_ms = await self._open(user, key, request, claim)
         shake_hash = int(shake_id[:16], 16)
-        if self._fold.shake(shake_hash) is None and self._follower.now_ms <= first_ms + self._window_ms:
+        if self._fold.shake(shake_hash) is None and self._writer.follower.now_ms <= first_ms + self._window_ms:
             await self._append(self._entry(user, shake_hash, request))
         return self._answer(user, shake_id, first_ms)
 
     async def _open(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> int:
-        """Idempotency row and report in one script, then fold the report; returns the time of the first call, ms."""
+        """Idempotency row and report in one script, then fold the report; returns the hive time of the first call."""
         slot = self._people.slot(user)
         candidate = snap(request.point, self._positions.kept_cell(slot))
         report = pack([Report(user, candidate, 0, claim_flags(claim))])
         row = keys.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
-        args = [self._fingerprint(request), OPERATION_TTL_MS, report]
-        status, entry, first_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
+        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report]
+        status, entry, first_id_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
         await self._writer.folded(entry)
-        return int(first_ms)
+        follower = self._writer.follower
+        return follower.now_ms - max(0, follower.position[0] - int(first_id_ms))
 
     def _fingerprint(self, request: ShakeRequest) -> str:
         """Over the request after snapping, so that no exact point is stored, not even hashed."""

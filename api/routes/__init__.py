@@ -20,7 +20,35 @@
 
 from fastapi import APIRouter
 
-from . import service
+from . import (
+    app_backend,
+    blocks,
+    bottles,
+    brands,
+    friends,
+    me_settings,
+    nearby,
+    position,
+    radar,
+    service,
+    shakes,
+    status,
+    stores,
+)
 
-ROUTERS: tuple[APIRouter, ...] = (service.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    service.router,
+    position.router,
+    me_settings.router,
+    friends.router,
+    blocks.router,
+    nearby.router,
+    radar.router,
+    shakes.router,
+    bottles.router,
+    app_backend.router,
+    status.router,
+    brands.router,
+    stores.router,
+)
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""

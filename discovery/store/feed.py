@@ -73,8 +73,10 @@ class Follower:
     async def follow(self) -> None:
         """Fold for ever; survives a lost connection by reading on from the last folded entry."""
         blocking = self._state.blocking()
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            while True:
+            while not task.cancelling():  # a cancelled read of redis-py may return as if nothing had happened
                 try:
                     await self._read_once(block_ms=_BLOCK_MS, client=blocking)
                     self.connected = True

@@ -1,6 +1,6 @@
 -- First step of a shake: its idempotency row and the report that moves the person's state machine.
 -- KEYS: operation row, feed, both of the person's tag. ARGV: fingerprint, row TTL in ms, packed report.
--- Returns {'new' | 'repeat' | 'other', entry id, server time of the first call in ms}.
+-- Returns {'new' | 'repeat' | 'other', entry id, ms of the first call's entry id}.
 local row = redis.call('GET', KEYS[1])
 if row then
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
