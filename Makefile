@@ -16,8 +16,9 @@ help: ## List these commands
 setup: .venv/.kernels ## Make .venv, install the pinned packages, compile and cache the kernels
 
 .venv/.made:
-	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(MODERN)' || { \
-	  echo "Nearhive needs Python 3.11 or newer, found: $$($(or $(PYTHON),:) -V 2>&1). Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(MODERN)' 2>/dev/null || { \
+	  echo "Nearhive needs Python 3.11 or newer, found: $$( ($(or $(PYTHON),false) -V || echo none) 2>/dev/null)." \
+	    "Try: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@.venv/bin/python -c 'import pip; $(MODERN)' 2>/dev/null && exit; \
 	echo "Making .venv with $$($(PYTHON) -V)"; \
 	$(PYTHON) -m venv --clear .venv >/dev/null 2>&1 && exit; \
