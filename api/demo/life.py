@@ -31,7 +31,7 @@ _ANSWERED = 0.75  # of the bottles picked; the others are thrown back
 _LEAST_FLOATING = 50
 # Published cells of two people whose points lie this near are nearly always within 5 km of each other.
 _SHAKING_M = 2_500.0
-_LEAD_MS = (1_200_000, 43_200_000)  # visibility is renewed between 20 minutes and 12 hours ahead, spread over people
+_LEAD_MS = (1_200_000, 21_600_000)  # visibility is renewed between 20 minutes and 6 hours ahead, spread over people
 _YOU_LEAD_MS = 600_000
 
 log = structlog.get_logger("nearhive.demo")
@@ -50,8 +50,9 @@ class Life:
         self._clock = clock
         self._run = run
         self._acts = 0
-        self._second = 0
-        self._lead_ms = rng.integers(*_LEAD_MS, len(world.people))
+        self.second = 0
+        self._sailors = seeding.sailors(world)
+        self.lead_ms = rng.integers(*_LEAD_MS, len(world.people))
 
     async def run(self) -> None:
         """Everything at once, each in its own rhythm."""
@@ -78,8 +79,8 @@ class Life:
 
     async def walk(self) -> None:
         """One slice of the people walks and reports; who of them lapses soon, or lapsed in a pause, is shown again."""
-        who = np.arange(self._second % _SLICES, len(self._world.people), _SLICES)
-        self._second += 1
+        who = np.arange(self.second % _SLICES, len(self._world.people), _SLICES)
+        self.second += 1
         lats, lons = self._world.walkers.walk(who, self._clock())
         await seeding.report(self._world, who, lats, lons)
         late, self._hidden = self._hidden[:_RENEWED_AT_ONCE], self._hidden[_RENEWED_AT_ONCE:]
@@ -92,7 +93,7 @@ class Life:
         slots = np.array([people.slot(self._world.people.ids[index]) for index in who.tolist()], np.int64)
         until_ms, now_ms = people.visible_until_ms[slots], self._hive.now_ms
         shown = (people.visibility[slots] == EVERYONE) & (until_ms > now_ms)
-        return [int(index) for index in who[shown & (until_ms - now_ms < self._lead_ms[who])]]
+        return [int(index) for index in who[shown & (until_ms - now_ms < self.lead_ms[who])]]
 
     async def shake_near_you(self) -> None:
         """Somebody near `you` shakes."""
@@ -120,9 +121,9 @@ class Life:
         """Somebody picks a bottle and answers it or throws it back; somebody throws one when few float."""
         floating = int(await self._hive.state.call("HLEN", keys.sea_index()))
         if floating > _LEAST_FLOATING:
-            await self._pick(self._anybody())
+            await self._pick(self._sailor())
         if floating < seeding.FLOATING:
-            await self._hive.bottles.throw(self._anybody(), self._key(), *bottle_text(self._acts))
+            await self._hive.bottles.throw(self._sailor(), self._key(), *bottle_text(self._acts))
 
     async def _pick(self, user: str) -> None:
         bottle = (await self._hive.bottles.pick(user, self._key())).bottle
@@ -133,8 +134,8 @@ class Life:
         else:
             await self._hive.bottles.throw_back(user, bottle.bottle_id)
 
-    def _anybody(self) -> str:
-        return self._world.people.ids[int(self._rng.integers(len(self._world.people)))]
+    def _sailor(self) -> str:
+        return self._sailors[int(self._rng.integers(len(self._sailors)))]
 
     async def keep(self) -> None:
         """Workers that start again find this run's world ready; `you` stay in it."""

@@ -30,7 +30,7 @@ _POLL_S = 0.02
 def demo_main(settings: Settings, run: str, context: DemoContext, people: int = PEOPLE, near: int = NEAR) -> None:
     """Run the demo until the process is ended. ``run`` names this run; its workers wait for it."""
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(_live(settings, run, context, people, near))
+    asyncio.run(live(settings, run, context, people, near))
 
 
 def say(progress: str) -> None:
@@ -38,23 +38,32 @@ def say(progress: str) -> None:
     print(f"nearhive: demo: {progress}", file=sys.stderr, flush=True)
 
 
-async def _live(settings: Settings, run: str, context: DemoContext, people: int, near: int) -> None:
+async def live(settings: Settings, run: str, context: DemoContext, people: int, near: int) -> None:
+    """Build the world or find it standing, announce it to the workers, and live in it until cancelled."""
     state = State(context.state_url)
     await state.open()
     hive = build_hive(state, settings)
-    await hive.start()
-    while not hive.ready()[0]:  # noqa: ASYNC110 - the first tick comes within 250 ms, and tells nobody of it
-        await asyncio.sleep(_POLL_S)
+    try:
+        await hive.start()
+        while not hive.ready()[0]:  # noqa: ASYNC110 - the first tick comes within 250 ms, and tells nobody of it
+            await asyncio.sleep(_POLL_S)
+        life = await _build(hive, settings, run, people, near)
+        await state.call("SET", keys.demo_ready(), run, "EX", READY_TTL_S)
+        context.ready()
+        await life.run()
+    finally:
+        await hive.stop()
+        await state.close()
+
+
+async def _build(hive: Hive, settings: Settings, run: str, people: int, near: int) -> Life:
     cities = load_cities()
     population = build(cities, people, near)
     rng = np.random.default_rng()
-    walkers = Walkers(population.lats, population.lons, rng, time.monotonic())
-    world = World(hive, population, walkers, say)
+    world = World(hive, population, Walkers(population.lats, population.lons, rng, time.monotonic()), say)
     hidden = await seed(world)
     await open_shop(hive, cities, key_file(settings))
-    await state.call("SET", keys.demo_ready(), run, "EX", READY_TTL_S)
-    context.ready()
-    await Life(world, hidden, rng, time.monotonic, run).run()
+    return Life(world, hidden, rng, time.monotonic, run)
 
 
 def key_file(settings: Settings) -> Path:

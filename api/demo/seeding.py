@@ -59,6 +59,7 @@ async def seed(world: World) -> Indices:
     may_wait = hidden & (slots >= 0) & (np.arange(len(slots)) >= world.people.near)
     await register(world, np.flatnonzero(hidden & ~may_wait))
     await place(world, np.flatnonzero(_absent(world, slots)))
+    await _all(show(world.hive, user) for user in sailors(world) if not world.hive.settings.view(user).bottles)
     await seed_you(world)
     world.say(f"people: {len(slots):,} simulated people are there")
     await fill_sea(world)
@@ -73,10 +74,10 @@ def _resume(world: World, slots: NDArray[np.int64], known: Indices) -> None:
 
 
 def _hidden(world: World, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """bool[n]: who is not visible to everyone for some time, adult, with bottles on."""
-    people, stands_ms = world.hive.people, world.hive.now_ms + _STANDS_MS
-    shown = people.strangers_until_ms(slots.astype(np.int32), world.hive.now_ms) > stands_ms
-    return np.asarray(~(shown & people.bottles[slots] & (people.age_app[slots] == AGE_ADULT)) | (slots < 0))
+    """bool[n]: who is not a visible adult for some time to come."""
+    stands_ms = world.hive.now_ms + _STANDS_MS
+    shown = world.hive.people.strangers_until_ms(slots.astype(np.int32), world.hive.now_ms) > stands_ms
+    return np.asarray(~(shown & (world.hive.people.age_app[slots] == AGE_ADULT)) | (slots < 0))
 
 
 def _absent(world: World, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -86,11 +87,10 @@ def _absent(world: World, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 async def register(world: World, who: Indices) -> None:
-    """The app says that these are adults who agreed to be seen; they themselves switch on bottles."""
+    """The app says that these are adults who agreed to be seen by everyone, which lapses after 8 hours."""
     for start in range(0, len(who), _GATHERED):
         users = [world.people.ids[index] for index in who[start : start + _GATHERED]]
         await _all(_consent(world, user) for user in users)
-        await _all(show(world.hive, user) for user in users)
         done = start + len(users)
         if done % 5_000 == 0 or done == len(who):
             world.say(f"people: {done:,} of {len(who):,} registered")
@@ -99,6 +99,14 @@ async def register(world: World, who: Indices) -> None:
 async def _consent(world: World, user: str) -> None:
     consent = {"version": _CONSENT_VERSION, "at": world.hive.now_ms}
     await world.hive.settings.change_by_app(user, visibility="everyone", consent=consent, age="adult", suspended=None)
+
+
+def sailors(world: World) -> list[str]:
+    """Who throws and picks bottles: all around `you`, and about as many elsewhere. (A start folds every act again, so
+    nobody else switches bottles on before their visibility is renewed.)"""
+    near, people = world.people.near, len(world.people)
+    step = max(1, (people - near) // near)
+    return world.people.ids[:near] + world.people.ids[near::step]
 
 
 async def show(hive: Hive, user: str) -> None:
@@ -126,7 +134,7 @@ async def seed_you(world: World) -> None:
     """`you`: an adult, visible, with bottles on, in Paris, with two friends. What stands is left alone."""
     hive = world.hive
     slots = np.array([-1 if (slot := hive.people.slot(YOU)) is None else slot])
-    if _hidden(world, slots)[0]:
+    if _hidden(world, slots)[0] or not hive.settings.view(YOU).bottles:
         await _consent(world, YOU)
         await show(hive, YOU)
     if slots[0] < 0 or not hive.presence.live_until_ms[slots[0]] > hive.now_ms + _STANDS_MS:
@@ -150,13 +158,13 @@ async def _befriend(hive: Hive) -> None:
 
 
 async def fill_sea(world: World) -> None:
-    """Throw bottles until ``FLOATING`` float, each by another person."""
+    """Throw bottles until ``FLOATING`` float."""
     floating = int(await world.hive.state.call("HLEN", keys.sea_index()))
     missing = max(0, FLOATING - floating)
     if not missing:
         return
     run = f"{world.hive.now_ms}"
-    throwers = itertools.islice(itertools.cycle(reversed(world.people.ids)), missing)
+    throwers = itertools.islice(itertools.cycle(reversed(sailors(world))), missing)
     await _all(
         world.hive.bottles.throw(user, f"seed-{run}-{number}", *bottle_text(number))
         for number, user in enumerate(throwers)
