@@ -47,7 +47,6 @@ class ShakeTable:
         if slot == self.shakes.size:
             self._grow()
         earlier_slot = NONE if earlier is None else max(earlier - self.forgotten, NONE)
-        closed_ms = hive_ms + shake.window_ms
         self.shakes[slot] = (
             shake.shake_hash,
             shake.person_hash,
@@ -55,8 +54,7 @@ class ShakeTable:
             epoch,
             hive_ms,
             shake.window_ms,
-            closed_ms,
-            closed_ms,
+            hive_ms + shake.window_ms,
             self._add_excluded(shake.excluded, hive_ms),
             len(shake.excluded),
             row,

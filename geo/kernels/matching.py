@@ -31,7 +31,6 @@ SHAKE: Final = np.dtype(
         ("hive_ms", np.int64),
         ("window_ms", np.int64),
         ("closed_ms", np.int64),  # end of the window, or when a later shake of the person came
-        ("chain_closed_ms", np.int64),  # largest closed_ms over this and the earlier shakes of the person
         ("excluded_at", np.int64),  # absolute position of the first excluded hash
         ("excluded_count", np.int32),
         ("cell_row", np.int32),
@@ -210,13 +209,15 @@ def _offer_partners(
 ) -> Any:
     """Offer and mark the open shakes that hold an earlier shake of this person, full ones included.
 
-    An earlier shake that no open shake points to any more never will be pointed to again, so it leaves the chain.
+    Whoever holds an earlier shake came before it closed; each closed when the next came, so closing times fall along the
+    chain and the search may end at the first that closed too long ago. An earlier shake that no open shake points to
+    any more never will be pointed to again, so it leaves the chain.
     """
     me = shakes[newcomer]
     held = 0
     live = newcomer
     earlier = me.earlier
-    while earlier != NONE and shakes[earlier].chain_closed_ms + me.window_ms >= me.hive_ms:
+    while earlier != NONE and shakes[earlier].closed_ms + me.window_ms >= me.hive_ms:
         found = False
         for at in range(shakes[earlier].count):
             slot = match_slot[earlier, at]
@@ -342,7 +343,6 @@ def _supersede(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, newcome
         return NONE
     previous = shakes[me.earlier]
     _unlist(shakes, links, cell_ends, queue_ends, me.earlier)
-    me.chain_closed_ms = max(me.chain_closed_ms, previous.chain_closed_ms)
     previous.superseded = 1
     if previous.closed_ms < me.hive_ms:
         return NONE

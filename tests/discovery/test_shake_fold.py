@@ -230,6 +230,21 @@ def test_a_partner_with_room_is_met_again_only_once(feed: Feed) -> None:
     assert feed.names(partner) == {"ada", "cem"}
 
 
+@pytest.mark.parametrize("reach", [NEARBY, ANYWHERE])
+def test_a_partner_with_room_takes_one_place_of_the_newcomer(feed: Feed, reach: int) -> None:
+    feed.shake("bob", reach=reach, excluded=["cem"])
+    feed.shake("ada", 100, reach=reach)
+    feed.shake("cem", 100, reach=reach, excluded=["bob"])
+    assert feed.names(feed.shake("ada", 100, reach=reach, limit=2)) == {"bob", "cem"}
+
+
+def test_an_older_anywhere_shake_goes_before_a_full_partner(feed: Feed) -> None:
+    feed.shake("zed", reach=ANYWHERE)
+    feed.shake("ada", 100, reach=ANYWHERE, excluded=["zed"])
+    feed.shake("bob", 100, reach=ANYWHERE, excluded=["zed"], limit=1)
+    assert feed.names(feed.shake("ada", 100, reach=ANYWHERE, limit=1)) == {"zed"}
+
+
 def test_a_partner_of_the_shake_before_the_last_is_found(feed: Feed) -> None:
     partner = feed.shake("bob", limit=1)
     feed.shake("ada", 100)
@@ -281,6 +296,15 @@ def test_a_shake_is_forgotten_after_ten_minutes(feed: Feed) -> None:
     assert feed.names(2) == {"ada"}
     feed.fold.tick(T0 + 2_000_000)
     assert feed.fold.digest() == 0
+
+
+def test_exclusions_hold_while_old_ones_are_forgotten(feed: Feed) -> None:
+    others = [f"nobody{number}" for number in range(60)]
+    for number in range(300):
+        feed.shake(f"p{number}", 700, excluded=[*others, f"p{number - 1}", f"p{number - 3}"])
+    assert feed.names(200) == {f"p{number - 1}" for number in (200 - 7, 200 - 6, 200 - 5, 200 - 4, 200 - 2)} | {
+        f"p{number - 1}" for number in (202, 204, 205, 206, 207)
+    }
 
 
 def test_time_never_runs_back(feed: Feed) -> None:

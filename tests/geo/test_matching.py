@@ -23,7 +23,7 @@ class World:
         self.shakes: NDArray[Any] = np.zeros(n, SHAKE)
         self.shakes["shake_hash"] = self.shakes["person_hash"] = np.arange(n)
         self.shakes["order_key"] = [siphash24(*KEY, np.uint64(person)) for person in range(n)]
-        self.shakes["window_ms"] = self.shakes["closed_ms"] = self.shakes["chain_closed_ms"] = 5000
+        self.shakes["window_ms"] = self.shakes["closed_ms"] = 5000
         self.shakes["limit"] = limits
         self.shakes["earlier"] = self.shakes["mark"] = NONE
         lists = excluded or [()] * n
@@ -133,7 +133,9 @@ def test_forgetting_moves_everything_down(dropped: int) -> None:
     before = {slot: world.matched(slot) for slot in range(20)}
     listed = [world.listed(kind) for kind in range(2)]
     assert len(listed[0]) > 3
+    world.shakes["mark"] = 3  # a number that another shake has after the move
     world.drop(dropped, 20)
+    assert (world.shakes["mark"][: 20 - dropped] == NONE).all()
     for slot in range(dropped, 20):
         assert world.shakes["person_hash"][slot - dropped] == slot
         assert world.matched(slot - dropped) == [max(other - dropped, NONE) for other in before[slot]]
