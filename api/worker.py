@@ -48,7 +48,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
 
 
 def worker_main(settings: Settings, demo_run: str, context: WorkerContext) -> None:
-    """Run one worker until SIGTERM. With ``demo_run`` it is ready only when that run of the demo has built its world."""
+    """Run one worker until SIGTERM. With ``demo_run`` it is ready only when that run has built its world."""
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(settings, demo_run, context).run())

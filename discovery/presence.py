@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
-from geo.crowd import Crowd
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
 from discovery.reports import ReportBatch
 from geo import cells
+from geo.crowd import Crowd
 from geo.kernels import keyed, presence
 from geo.privacy import PRECISION_RESOLUTION, STRANGER_RESOLUTION, Epochs
 
@@ -113,12 +113,13 @@ class Presence:
 
     def refresh(self, slots: NDArray[np.int32], now_ms: int) -> None:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
+        if self._crowd is None:  # its first use works all of it out
+            return
         self._fit()
         self.shown_until_ms[slots] = np.minimum(
             self.live_until_ms[slots], self._people.strangers_until_ms(slots, now_ms)
         )
-        if self._crowd is not None:
-            self._join_crowd(self._crowd, slots[self.shown_until_ms[slots] > now_ms])
+        self._join_crowd(self._crowd, slots[self.shown_until_ms[slots] > now_ms])
 
     def refresh_one(self, slot: int, now_ms: int) -> None:
         """Like ``refresh`` for one person."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ class World:
         """Let ``ms`` pass."""
         await self.at(self.now_ms + ms)
 
-    def client(self, user: str, age: Age | None = "adult", **headers: str) -> httpx2.AsyncClient:
+    def client(self, user: str, age: Age | None = "adult", headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
         """Somebody's app."""
         assert self.settings.jwt_secret is not None
         token = mint_token(self.settings.jwt_secret.get_secret_value(), user, age, 3600, time.time())
-        return self._client({"Authorization": f"Bearer {token}", **headers})
+        return self._client({"Authorization": f"Bearer {token}", **(headers or {})})
 
     def operator(self) -> httpx2.AsyncClient:
         """The app's backend."""
@@ -114,7 +114,7 @@ async def world(state: State, tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def no_feed_entry(state: State) -> Iterator[Any]:
+def no_feed_entry(state: State) -> Any:
     """``async with no_feed_entry():`` fails when the body wrote to the people feed."""
 
     @contextlib.asynccontextmanager
@@ -123,7 +123,7 @@ def no_feed_entry(state: State) -> Iterator[Any]:
         yield
         assert await state.call("XLEN", keys.feed()) == before
 
-    yield check
+    return check
 
 
 async def gathered(*calls: Any) -> list[Any]:

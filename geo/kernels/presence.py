@@ -11,7 +11,7 @@ from geo.kernels.keyed import siphash24
     cache=True,
     nogil=True,
 )
-def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, stranger, pending, live_until_ms, seen_ms):
+def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, stranger, pending, live_until_ms, seen_ms):  # type: ignore[no-untyped-def]
     """Apply reports in order.
 
     slots int32[n], cells uint64[n] (candidate, resolution 8), expiries_ms int64[n] (0 = a shake: no presence).
@@ -31,14 +31,14 @@ def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, strang
 
 
 @njit("void(u8[::1], u8[::1])", cache=True, nogil=True)
-def adopt(source, target):
+def adopt(source, target):  # type: ignore[no-untyped-def]
     """At an edge: every person's ``source`` cell becomes the ``target`` cell. Both uint64[n]."""
     for slot in range(source.shape[0]):
         target[slot] = source[slot]
 
 
 @njit("u8(u8[::1], u8[::1], u8[::1], i8[::1])", cache=True, nogil=True)
-def digest(person_hashes, published, pending, live_until_ms):
+def digest(person_hashes, published, pending, live_until_ms):  # type: ignore[no-untyped-def]
     """Sum modulo 2^64 of hash(person, published, pending, expiry), so that slot numbers do not matter."""
     zero = np.uint64(0)
     total = np.uint64(0)

@@ -75,7 +75,9 @@ async def test_the_app_needs_consent_to_widen(world: World) -> None:
         answer = await app.put(path, json={"visibility": "friends"})
         assert answer.json()["errors"][0]["field"] == "consent"
         consent = {"version": "1", "at": "2026-11-22T08:00:00Z"}
-        assert (await app.put(path, json={"visibility": "friends", "consent": consent})).json()["visibility"] == "friends"
+        assert (await app.put(path, json={"visibility": "friends", "consent": consent})).json()[
+            "visibility"
+        ] == "friends"
         assert (await app.put(path, json={"visibility": "nobody"})).json()["visibility"] == "nobody"
         assert (await app.put(path, json={"visibility": "everyone", "consent": consent})).status_code == 403
         grown = await app.put(path, json={"visibility": "everyone", "consent": consent, "age": "adult"})
@@ -167,7 +169,9 @@ async def test_blocks_are_paged(world: World) -> None:
         seen: list[str] = []
         cursor: str | None = ""
         while cursor is not None:
-            page = (await ann.get("/v1/me/blocks", params={"limit": 2, **({"cursor": cursor} if cursor else {})})).json()
+            page = (
+                await ann.get("/v1/me/blocks", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+            ).json()
             seen += [row["user"] for row in page["blocks"]]
             cursor = page["next_cursor"]
     assert seen == [f"u{n}" for n in range(5)]
@@ -182,7 +186,9 @@ async def pairs(app: httpx2.AsyncClient, *rows: dict[str, object]) -> dict[str, 
 
 async def test_the_app_keeps_the_graph_but_never_undoes_a_person(world: World) -> None:
     async with world.operator() as app, world.client("ann", None) as ann:
-        added = await pairs(app, {"a": "ann", "b": "bob", "op": "add"}, {"a": "ann", "b": "ann", "op": "add"}, {"a": "x"})
+        added = await pairs(
+            app, {"a": "ann", "b": "bob", "op": "add"}, {"a": "ann", "b": "ann", "op": "add"}, {"a": "x"}
+        )
         assert added == {"applied": 1, "skipped": [{"index": 1, "code": "self"}, {"index": 2, "code": "invalid"}]}
         assert (await friend_row(world, "ann", "bob") or {})["state"] == "accepted"
         assert (await friend_row(world, "bob", "ann") or {})["shows_me"] == "area"

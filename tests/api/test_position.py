@@ -150,7 +150,9 @@ async def test_bad_positions_name_the_field_and_change_nothing(
     assert field in [error["field"] for error in answer.json()["errors"]]
 
 
-@pytest.mark.parametrize("text", ['{"lat": NaN, "lon": 0}', '{"lat": Infinity, "lon": 0}', '{"lat": 1, "lat": 2}', "{", ""])
+@pytest.mark.parametrize(
+    "text", ['{"lat": NaN, "lon": 0}', '{"lat": Infinity, "lon": 0}', '{"lat": 1, "lat": 2}', "{", ""]
+)
 async def test_unreadable_positions(world: World, text: str) -> None:
     async with world.client("ann") as client:
         answer = await client.put("/v1/me/position", content=text, headers={"Content-Type": "application/json"})

@@ -1,8 +1,8 @@
 """T0, a first cut: whoever has the same visible history gives everybody the same bytes, wherever in the cell they are.
 
 Two runs of one scenario differ only in the exact points of the victim: two points of each resolution-8 cell, many of
-them within 50 m of its border, and other numbers of reports. Every read by a stranger, a friend and a shaker is compared
-byte by byte, headers included, but for the date and the request id.
+them within 50 m of its border, and other numbers of reports. Every read by a stranger, a friend and a shaker is
+compared byte by byte, headers included, but for the date and the request id.
 """
 
 import random
@@ -37,10 +37,12 @@ async def observe(world: World) -> list[bytes]:
     """What a stranger, a friend, another friend and shakers are answered."""
     seen: list[bytes] = []
     asks = [("stranger", f"/v1/nearby?radius_m={radius}&limit=100") for radius in (3000, 5000, 20_000)]
-    asks += [(friend, f"/v1/radar?radius_m={radius}") for friend in ("near", "city") for radius in (1000, 5000, 100_000)]
+    asks += [
+        (friend, f"/v1/radar?radius_m={radius}") for friend in ("near", "city") for radius in (1000, 5000, 100_000)
+    ]
     asks += [("near", "/v1/me/friends"), ("stranger", "/v1/me/friends"), ("stranger", "/v1/me/position")]
     for user, path in asks:
-        async with world.client(user, **{"X-Request-Id": "same"}) as client:
+        async with world.client(user, headers={"X-Request-Id": "same"}) as client:
             answer = await client.get(path)
             seen.append(repr((answer.status_code, sorted(answer.headers.items()))).encode() + answer.content)
     return seen
@@ -49,7 +51,7 @@ async def observe(world: World) -> list[bytes]:
 async def shakes(world: World, key: str, point: Point) -> list[bytes]:
     seen = []
     for user, place in (("stranger", PARIS), ("victim", point), ("near", PARIS)):
-        async with world.client(user, **{"X-Request-Id": "same", "Idempotency-Key": key}) as client:
+        async with world.client(user, headers={"X-Request-Id": "same", "Idempotency-Key": key}) as client:
             answer = await client.post("/v1/shakes", json={"lat": place[0], "lon": place[1]})
             assert answer.status_code == 201, answer.text
             if user != "victim":
