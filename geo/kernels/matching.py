@@ -30,7 +30,7 @@ SHAKE: Final = np.dtype(
         ("epoch", np.int64),  # stranger epoch of hive_ms
         ("hive_ms", np.int64),
         ("window_ms", np.int64),
-        ("closed_ms", np.int64),  # end of the window, or when a later shake of the person came
+        ("closed_ms", np.int64),  # end of the window, or when the next shake of the person came
         ("excluded_at", np.int64),  # absolute position of the first excluded hash
         ("excluded_count", np.int32),
         ("cell_row", np.int32),
@@ -209,9 +209,9 @@ def _offer_partners(
 ) -> Any:
     """Offer and mark the open shakes that hold an earlier shake of this person, full ones included.
 
-    Whoever holds an earlier shake came before it closed; each closed when the next came, so closing times fall along the
-    chain and the search may end at the first that closed too long ago. An earlier shake that no open shake points to
-    any more never will be pointed to again, so it leaves the chain.
+    Whoever holds an earlier shake came before it closed, and each closed no later than the next came: closing times fall
+    along the chain, and the search may end at the first that closed too long ago. An earlier shake that no open shake
+    points to any more never will be pointed to again, so it leaves the chain.
     """
     me = shakes[newcomer]
     held = 0
