@@ -1,31 +1,16 @@
 """2,142 real opening_hours texts x 1,344 instants against states computed elsewhere ($NEARHIVE_TEST_DATA)."""
 
-import csv
-import gzip
-import os
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from discovery.stores.hours import HoursKey, HoursTable, state_at
+from tests.data.real import rows
 
 ZONE = ZoneInfo("Europe/Paris")  # no shift of its clock in the fortnight of the vectors
 FIRST_MS = int(datetime(2026, 6, 1, 0, 7, tzinfo=ZONE).timestamp() * 1000)
 NOON_MS = int(datetime(2026, 6, 1, 12, tzinfo=ZONE).timestamp() * 1000)
 QUARTER_MS = 900_000
 LOOK_AHEAD = timedelta(days=366)
-
-
-def rows(name: str) -> Iterator[dict[str, str]]:
-    folder = Path(os.environ.get("NEARHIVE_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
-    path = folder / "vectors" / name
-    if not path.is_file():
-        pytest.fail(f"test data is absent: {path} (set NEARHIVE_TEST_DATA to the folder that holds vectors/)")
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
 
 
 def wall(instant_ms: int) -> datetime:
@@ -35,7 +20,7 @@ def wall(instant_ms: int) -> datetime:
 def test_states_and_changes_of_real_texts() -> None:
     wrong: list[str] = []
     count = 0
-    for row in rows("oh_golden_states.csv.gz"):
+    for row in rows("vectors/oh_golden_states.csv.gz"):
         count += 1
         text = row["opening_hours"]
         key = HoursKey(text, ZONE.key, None, None, None)
@@ -83,5 +68,5 @@ def is_comment(key: HoursKey, named: str) -> bool:
 
 def test_invalid_real_texts_neither_fail_nor_hang() -> None:
     """91,192 texts that mappers got wrong: each is read or unknown."""
-    for row in rows("oh_invalid_real_strings.csv.gz"):
+    for row in rows("vectors/oh_invalid_real_strings.csv.gz"):
         assert state_at(HoursKey(row["opening_hours"], ZONE.key, "FR", None, None), NOON_MS).state

@@ -1,0 +1,19 @@
+"""The real inputs: read from $NEARHIVE_TEST_DATA (default ``../shared/data`` beside the clone), never committed."""
+
+import csv
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def rows(name: str) -> Iterator[dict[str, str]]:
+    """Rows of a packed CSV, by its path in that folder; the test fails at once where it is absent."""
+    folder = Path(os.environ.get("NEARHIVE_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+    path = folder / name
+    if not path.is_file():
+        pytest.fail(f"test data is absent: {path} (set NEARHIVE_TEST_DATA to the folder that holds {name})")
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
