@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from api.demo.cities import Cities
+from api.demo.cities import Places
 from api.demo.plane import moved
 from geo import sphere
 
@@ -41,7 +41,7 @@ class Population:
         return len(self.ids)
 
 
-def build(cities: Cities, people: int = PEOPLE, near: int = NEAR, seed: int = SEED) -> Population:
+def build(places: Places, people: int = PEOPLE, near: int = NEAR, seed: int = SEED) -> Population:
     """Draw ``people`` simulated people, ``near`` of them around `you`, the others in cities by population.
 
     ``ValueError`` unless 2 <= near <= people <= 99,999.
@@ -50,7 +50,7 @@ def build(cities: Cities, people: int = PEOPLE, near: int = NEAR, seed: int = SE
         raise ValueError("near must be at least 2, and people at least near and at most 99,999")
     rng = np.random.default_rng(seed)
     near_lats, near_lons = _around_you(near, rng)
-    far_lats, far_lons = _in_cities(cities, people - near, rng)
+    far_lats, far_lons = _in_cities(places, people - near, rng)
     ids = [f"sim-{number:05d}" for number in range(1, people + 1)]
     return Population(ids, np.concatenate((near_lats, far_lats)), np.concatenate((near_lons, far_lons)), near)
 
@@ -69,21 +69,21 @@ def _around_you(near: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     return moved(np.full(near, YOU_LAT), np.full(near, YOU_LON), east_m, north_m)
 
 
-def _in_cities(cities: Cities, people: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    homes = np.sort(rng.choice(len(cities.names), people, p=weights(cities)))
-    lats, lons = _homes(cities, homes, rng)
+def _in_cities(places: Places, people: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    homes = np.sort(rng.choice(len(places.lats), people, p=weights(places)))
+    lats, lons = _homes(places, homes, rng)
     while (close := distances_to_you_m(lats, lons) < _OUTER_M).any():
-        lats[close], lons[close] = _homes(cities, homes[close], rng)
+        lats[close], lons[close] = _homes(places, homes[close], rng)
     return lats, lons
 
 
-def weights(cities: Cities) -> Floats:
+def weights(places: Places) -> Floats:
     """f64[n], summing to 1: the share of each city by population, 0 for cities around `you`."""
-    outside = distances_to_you_m(cities.lats, cities.lons) > _OUTER_M
-    share = np.where(outside, cities.populations, 0.0)
+    outside = distances_to_you_m(places.lats, places.lons) > _OUTER_M
+    share = np.where(outside, places.populations, 0.0)
     return np.asarray(share / share.sum())
 
 
-def _homes(cities: Cities, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    east_m, north_m = rng.normal(0.0, 1.0, (2, len(chosen))) * cities.sigmas_m[chosen]
-    return moved(cities.lats[chosen], cities.lons[chosen], east_m, north_m)
+def _homes(places: Places, chosen: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
+    east_m, north_m = rng.normal(0.0, 1.0, (2, len(chosen))) * places.sigmas_m[chosen]
+    return moved(places.lats[chosen], places.lons[chosen], east_m, north_m)

@@ -11,7 +11,7 @@ import numpy as np
 
 from api import logs
 from api.demo import shop
-from api.demo.cities import Cities, load_cities
+from api.demo.cities import load_cities, load_places
 from api.demo.life import READY_TTL_S, Life
 from api.demo.population import NEAR, PEOPLE, build
 from api.demo.seeding import World, seed
@@ -57,12 +57,11 @@ async def live(settings: Settings, run: str, context: DemoContext, people: int, 
 
 
 async def _build(hive: Hive, settings: Settings, run: str, people: int, near: int) -> Life:
-    cities = load_cities()
-    population = build(cities, people, near)
+    population = build(load_places(settings.data_dir), people, near)
     rng = np.random.default_rng()
     world = World(hive, population, Walkers(population.lats, population.lons, rng, time.monotonic()), say)
     hidden = await seed(world)
-    await open_shop(hive, cities, key_file(settings))
+    await open_shop(hive, key_file(settings))
     return Life(world, hidden, rng, time.monotonic, run)
 
 
@@ -80,16 +79,17 @@ def brand_key(path: Path) -> str | None:
     return key if isinstance(key, str) else None
 
 
-async def open_shop(hive: Hive, cities: Cities, path: Path) -> None:
+async def open_shop(hive: Hive, path: Path) -> None:
     """The demo brand with its stores, and a key of it in ``path``, where they are missing."""
     found = hive.catalogue.find(shop.BRAND)
     if found is None:
         await hive.stores.put_brand(shop.BRAND, shop.BRAND_NAME, shop.WEBSITE)
     if found is None or found.version == 0:
-        file = await asyncio.to_thread(shop.stores_csv, cities)
+        file = await asyncio.to_thread(lambda: shop.stores_csv(load_cities()))
         done = await hive.stores.import_stores(shop.BRAND, "text/csv", io.BytesIO(file))
         say(f"stores: {done.difference.added:,} simulated stores imported")
     kept = brand_key(path)
     if kept is None or not hive.stores.key_allows(shop.BRAND, kept):
         _, made = await hive.stores.new_key(shop.BRAND)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(path, {"brand": shop.BRAND, "brand_key": made})

@@ -77,13 +77,14 @@ def _places(
     cities: Cities, stores: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """City, latitude and longitude of each store."""
-    share = np.sqrt(cities.populations)
-    where = np.asarray(rng.choice(len(cities.names), stores, p=share / share.sum()), np.int64)
-    sigmas_m = cities.sigmas_m[where] / 2  # shops are nearer to the centre than homes
-    lats, lons = cities.lats[where], cities.lons[where]
+    centres = cities.places
+    share = np.sqrt(centres.populations)
+    where = np.asarray(rng.choice(len(share), stores, p=share / share.sum()), np.int64)
+    sigmas_m = centres.sigmas_m[where] / 2  # shops are nearer to the centre than homes
+    lats, lons = centres.lats[where], centres.lons[where]
     in_paris = min(_IN_PARIS, stores)
-    around_you = distances_to_you_m(cities.lats, cities.lons) < _PARIS_SIGMA_M
-    where[:in_paris] = int(np.argmax(np.where(around_you, cities.populations, 0.0)))
+    around_you = distances_to_you_m(centres.lats, centres.lons) < _PARIS_SIGMA_M
+    where[:in_paris] = int(np.argmax(np.where(around_you, centres.populations, 0.0)))
     lats[:in_paris], lons[:in_paris], sigmas_m[:in_paris] = YOU_LAT, YOU_LON, _PARIS_SIGMA_M
     east_m, north_m = rng.normal(0.0, 1.0, (2, stores)) * sigmas_m
     return where, *moved(lats, lons, east_m, north_m)

@@ -21,7 +21,7 @@ import pytest_asyncio
 
 from api.demo import announce, population, run, shop
 from api.demo.bottles import bottle_text, reply_text
-from api.demo.cities import Cities, load_cities
+from api.demo.cities import Cities, Places, load_cities, load_places
 from api.demo.life import Life
 from api.demo.plane import moved, offsets_m
 from api.demo.population import YOU, YOU_LAT, YOU_LON, build, distances_to_you_m
@@ -58,16 +58,16 @@ def cities() -> Cities:
 
 
 def test_people_are_simulated_by_name_and_the_same_at_every_start(cities: Cities) -> None:
-    people, again = build(cities), build(cities)
+    people, again = build(cities.places), build(cities.places)
     assert len(people) == len(set(people.ids)) == 20_000
     assert (people.ids[0], people.ids[-1]) == ("sim-00001", "sim-20000")
     assert np.array_equal(people.lats, again.lats)
     assert np.array_equal(people.lons, again.lons)
-    assert not np.array_equal(people.lats, build(cities, seed=1).lats)
+    assert not np.array_equal(people.lats, build(cities.places, seed=1).lats)
 
 
 def test_300_people_live_around_you_and_can_walk_without_changing_that(cities: Cities, seed: int) -> None:
-    people = build(cities, seed=seed)
+    people = build(cities.places, seed=seed)
     distances_m = distances_to_you_m(people.lats, people.lons)
     assert distances_m[:300].max() + RANGE_M <= 20_010
     assert distances_m[300:].min() - RANGE_M >= 19_990
@@ -78,24 +78,26 @@ def test_300_people_live_around_you_and_can_walk_without_changing_that(cities: C
 def test_people_live_in_cities_by_population(cities: Cities, seed: int) -> None:
     """Counts of the hundred likeliest cities are multinomial: chi-square of 100 cells has mean 100, deviation 14."""
     rng = np.random.default_rng(seed)
-    share = population.weights(cities)
+    where = cities.places
+    share = population.weights(cities.places)
     drawn = 20_000
-    people = build(cities, drawn + 2, 2, seed=int(rng.integers(1 << 32)))
+    people = build(cities.places, drawn + 2, 2, seed=int(rng.integers(1 << 32)))
     homes = sphere.unit_vectors(people.lats[2:], people.lons[2:])
     for city in rng.choice(np.argsort(share)[-100:], 10, replace=False):
-        centre = sphere.unit_vectors(cities.lats[[city]], cities.lons[[city]])
-        reach_m = 3 * cities.sigmas_m[city]
+        centre = sphere.unit_vectors(where.lats[[city]], where.lons[[city]])
+        reach_m = 3 * where.sigmas_m[city]
         near = (homes @ centre[0]) > np.cos(reach_m / sphere.EARTH_RADIUS_M)
-        around = sphere.great_circle_m(cities.lats, cities.lons, cities.lats[city], cities.lons[city]) < 2 * reach_m
+        around = sphere.great_circle_m(where.lats, where.lons, where.lats[city], where.lons[city]) < 2 * reach_m
         least, most = drawn * share[city], drawn * share[around].sum()
         spread = 5 * np.sqrt(most)
         assert 0.98 * least - spread <= near.sum() <= most + spread, cities.names[city]
 
 
 def test_people_live_at_the_distances_that_a_gaussian_gives(cities: Cities, seed: int) -> None:
-    alone = int(np.argmax(np.where(cities.populations > 1e6, cities.lats, -90)))
+    where = cities.places
+    alone = int(np.argmax(np.where(where.populations > 1e6, where.lats, -90)))
     cut = slice(alone, alone + 1)
-    one = Cities(["North"], ["XX"], ["UTC"], cities.lats[cut], cities.lons[cut], cities.populations[cut])
+    one = Places(where.lats[cut], where.lons[cut], where.populations[cut])
     people = build(one, 5_002, 2, seed)
     distances_m = sphere.great_circle_m(people.lats[2:], people.lons[2:], one.lats[0], one.lons[0])
     assert np.median(distances_m) == pytest.approx(1.1774 * one.sigmas_m[0], rel=0.05)
@@ -104,7 +106,7 @@ def test_people_live_at_the_distances_that_a_gaussian_gives(cities: Cities, seed
 def test_build_refuses_a_world_without_friends(cities: Cities) -> None:
     for people, near in ((10, 1), (10, 11), (100_000, 300)):
         with pytest.raises(ValueError, match="near must be"):
-            build(cities, people, near)
+            build(cities.places, people, near)
 
 
 def test_moves_are_metres_everywhere(seed: int) -> None:
@@ -166,6 +168,19 @@ def test_every_text_says_that_it_is_simulated() -> None:
     texts = [bottle_text(number)[0] for number in range(20)] + [reply_text(number) for number in range(20)]
     marks = ("simulated", "simulé", "simulado", "simuliert", "シミュレーション", "模拟")
     assert all(any(mark in text for mark in marks) for text in texts)
+
+
+def test_places_are_kept_beside_the_data_and_made_again_when_broken(cities: Cities, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    for _ in range(2):
+        assert all(np.array_equal(*pair) for pair in zip(load_places(directory), cities.places, strict=True))
+    (kept,) = directory.iterdir()
+    started_s = time.process_time()
+    load_places(directory)
+    assert time.process_time() - started_s < 0.1  # the whole package takes 0.4 s
+    for broken in (b"", b"PK\x03\x04", kept.read_bytes()[:1000]):
+        kept.write_bytes(broken)
+        assert np.array_equal(load_places(directory).lats, cities.places.lats)
 
 
 # --- a small world in this process ---
@@ -248,7 +263,7 @@ async def test_a_shake_of_yours_meets_somebody_within_its_window(demo: Demo) -> 
 @pytest.fixture
 def life(demo: Demo, cities: Cities) -> Life:
     """A second life in the same world, whose acts the test calls."""
-    people = build(cities, PEOPLE, NEAR)
+    people = build(cities.places, PEOPLE, NEAR)
     walkers = Walkers(people.lats, people.lons, np.random.default_rng(1), 0.0)
     nobody = np.array([], np.int64)
     return Life(World(demo.hive, people, walkers, print), nobody, np.random.default_rng(2), time.monotonic, "test")
