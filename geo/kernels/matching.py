@@ -209,9 +209,9 @@ def _offer_partners(
 ) -> Any:
     """Offer and mark the open shakes that hold an earlier shake of this person, full ones included.
 
-    Whoever holds an earlier shake came before it closed, and each closed no later than the next came: closing times fall
-    along the chain, and the search may end at the first that closed too long ago. An earlier shake that no open shake
-    points to any more never will be pointed to again, so it leaves the chain.
+    Whoever holds an earlier shake came before it closed, and each closed no later than the next came: closing times
+    fall along the chain, and the search may end at the first that closed too long ago. An earlier shake that no open
+    shake points to any more never will be pointed to again, so it leaves the chain.
     """
     me = shakes[newcomer]
     held = 0
