@@ -120,10 +120,17 @@ def _tell(tell_fd: int) -> None:
 class Slot:
     """A place for one child, which is started again with growing pauses when it ends by itself.
 
-    With ``may_finish`` a child that ends with status 0 has done its work.
+    With ``may_finish`` a child that ends with status 0 has done its work. ``on_end`` is told the pid of who ended.
     """
 
-    def __init__(self, name: str, main: Callable[[Callable[[], None]], None], *, may_finish: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        main: Callable[[Callable[[], None]], None],
+        *,
+        may_finish: bool = False,
+        on_end: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.name = name
         self.child: Child | None = None
         self.was_ready = False
@@ -131,6 +138,7 @@ class Slot:
         self._main = main
         self._due_s = 0.0
         self._may_finish = may_finish
+        self._on_end = on_end
         self._finished = False
 
     def due(self, now_s: float) -> bool:
@@ -153,6 +161,7 @@ class Slot:
         self.was_ready = self.was_ready or self.child.ready
         if status is None:
             return
+        self._on_end(self.child.pid)
         settled = self.child.ready and now_s - self.child.started_s >= _SETTLED_S
         self.child = None
         if stopping:

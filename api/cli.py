@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from api.operator_client import OperatorClient
     from api.settings import Settings
-    from api.supervisor import Running
+    from api.supervisor import DemoContext, Running, WorkerContext
 
 REFUSED = 2
 FAILED = 1
@@ -74,9 +74,15 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Serve a living, simulated world.")] = False,
 ) -> None:
     """Serve until Ctrl-C, with the embedded state server unless NEARHIVE_STATE_URL names one."""
+    from tempfile import TemporaryDirectory
+
+    from api.metrics import share_between_processes
+
     settings = _serve_settings(workers, demo)
-    _load_kernels()
-    sys.exit(_serve(settings, host, port, demo))
+    with TemporaryDirectory(prefix="nearhive-metrics-") as directory:
+        share_between_processes(Path(directory))
+        status = _serve(settings, host, port, demo)
+    sys.exit(status)
 
 
 def _serve_settings(workers: int | None, demo: bool) -> "Settings":
@@ -97,17 +103,32 @@ def _serve(settings: "Settings", host: str, port: int, demo: bool) -> int:
     from functools import partial
 
     from api.supervisor import serve as supervise
-    from api.worker import worker_main
 
     plan = _plan(settings, host, port, demo)
     run = f"{os.getpid()}-{time.time_ns():x}" if demo else ""
     if demo:
-        from api.demo.run import demo_main
-
         _say("building the demo world: progress follows, then what to try")
-        on_ready = partial(_announce_demo, settings, host)
-        return supervise(plan, partial(worker_main, settings, run), partial(demo_main, settings, run), on_ready)
-    return supervise(plan, partial(worker_main, settings, run), None, partial(_announce, host))
+    on_ready = partial(_announce_demo, settings, host) if demo else partial(_announce, host)
+    return supervise(plan, partial(_work, settings, run), partial(_live_demo, settings, run), on_ready, _prepare)
+
+
+def _prepare() -> None:
+    """Import once what every child needs: forked children share it."""
+    _load_kernels()
+    import api.demo.run
+    import api.worker  # noqa: F401
+
+
+def _work(settings: "Settings", run: str, context: "WorkerContext") -> None:
+    from api.worker import worker_main
+
+    worker_main(settings, run, context)
+
+
+def _live_demo(settings: "Settings", run: str, context: "DemoContext") -> None:
+    from api.demo.run import demo_main
+
+    demo_main(settings, run, context)
 
 
 def _plan(settings: "Settings", host: str, port: int, demo: bool) -> Any:

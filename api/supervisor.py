@@ -23,6 +23,7 @@ import structlog
 
 from api.children import Lifeline, Slot
 from api.listen import PortRefused, close_all, listen, port_of
+from api.metrics import forget_process
 from discovery.errors import StateAway
 from discovery.store import keys
 from discovery.store.client import DurabilityRefused, State, StateFault, StateUrlRefused
@@ -114,9 +115,13 @@ def serve(
     worker_main: Callable[[WorkerContext], None],
     demo_main: Callable[[DemoContext], None] | None = None,
     on_ready: Callable[[Running], None] = lambda _: None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run until SIGINT, SIGTERM or SIGHUP; returns the exit status. To be called from the main thread."""
-    supervisor = Supervisor(plan, worker_main, demo_main if plan.demo else None, on_ready)
+    """Run until SIGINT, SIGTERM or SIGHUP; returns the exit status. To be called from the main thread.
+
+    ``prepare`` imports what the children need, once for all of them, while the state server loads its data.
+    """
+    supervisor = Supervisor(plan, worker_main, demo_main if plan.demo else None, on_ready, prepare)
     with supervisor.signals():
         try:
             return supervisor.run()
@@ -136,11 +141,13 @@ class Supervisor:
         worker_main: Callable[[WorkerContext], None],
         demo_main: Callable[[DemoContext], None] | None,
         on_ready: Callable[[Running], None],
+        prepare: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._worker_main = worker_main
         self._demo_main = demo_main
         self._on_ready = on_ready
+        self._prepare = prepare
         self._announced = False
         self._stop_requests = 0
         self._public: list[socket.socket] = []
@@ -149,7 +156,9 @@ class Supervisor:
         self._server: EmbeddedServer | None = None
         self._server_due_s = 0.0
         self._lifeline = Lifeline()
-        self._workers = [Slot(f"worker {number}", self._worker(number)) for number in range(plan.workers)]
+        self._workers = [
+            Slot(f"worker {number}", self._worker(number), on_end=forget_process) for number in range(plan.workers)
+        ]
         self._demo = [Slot("demo", self._run_demo, may_finish=True)] if demo_main else []
         self._ending: tuple[list[Slot], float] | None = None  # the group that was told to end, and until when
 
@@ -192,6 +201,8 @@ class Supervisor:
         close_all(self._admin)
 
     def _open_state(self, stack: ExitStack) -> None:
+        if self._plan.state_url:
+            self._prepare()
         url = self._plan.state_url or self._start_server(stack)
         self._state = State(url)
         feeds = (keys.feed(), keys.shake_feed())
@@ -204,7 +215,7 @@ class Supervisor:
         stack.callback(self._data_dir.release)
         self._server = EmbeddedServer(self._data_dir, time.monotonic, binary=self._plan.valkey_bin)
         stack.callback(self._server.stop)
-        self._server.start(on_progress=_say, given_up=lambda: self.stopping)
+        self._server.start(on_progress=_say, given_up=lambda: self.stopping, meanwhile=self._prepare)
         return self._server.url
 
     async def _check_state(self) -> str:

@@ -4,7 +4,6 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from geo.crowd import band_cells
 
 from discovery.errors import BadCursor, CursorExpired, NotVisible
 from discovery.friends import Friendships
@@ -13,6 +12,7 @@ from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
+from geo.crowd import BandsAround
 from geo.privacy import STRANGER_BANDS_M, bands_within
 
 _CURSOR = struct.Struct("<qIBQ")  # stranger edge, radius, band, offset on the circle
@@ -64,7 +64,7 @@ class Nearby:
         after = None if cursor is None else self._open(cursor, user, radius_m)
         cell = self._presence.stranger_cell(viewer)
         slots, bands, offsets = self._presence.crowd(now_ms).page(
-            [band_cells(cell, band) for band in range(bands_within(radius_m))],
+            BandsAround(cell, bands_within(radius_m)),
             self._presence.viewer_key(viewer),
             after,
             limit + 1,

@@ -164,8 +164,11 @@ class EmbeddedServer:
         deadline_s: float = 120.0,
         on_progress: Callable[[str], None] = lambda _: None,
         given_up: Callable[[], bool] = lambda: False,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start the server and wait until it answers. To be called from the main thread only.
+        """Start the server, call ``meanwhile`` while it loads its data, and wait until it answers.
+
+        To be called from the main thread only.
 
         PDEATHSIG fires when the *thread* that forked the child ends, so a start from a pool thread would end the
         server with that thread. Raises ServerMismatch, ServerFailed (with the end of the server's log).
@@ -177,6 +180,7 @@ class EmbeddedServer:
         self.socket.unlink(missing_ok=True)  # left by a killed server; the lock says that nobody listens there
         self._spawn()
         try:
+            meanwhile()
             self._wait_until_ready(self._monotonic() + deadline_s, on_progress, given_up)
         except BaseException:
             self.stop()

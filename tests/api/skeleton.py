@@ -30,6 +30,9 @@ class ReadyHive:
     def key_allows(self, brand: str, key: str) -> bool:
         return (brand, key) == ("acme", "nh_sk_acme")
 
+    async def load(self, brand: str) -> None:
+        """Nothing newer is stored."""
+
 
 def settings(**changes: Any) -> Settings:
     """Settings with secrets, independent of the environment and of any file."""
