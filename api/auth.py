@@ -207,9 +207,9 @@ async def _brand_access(request: Request) -> BrandAccess:
     key, brand = _key(request), request.path_params["brand"]
     if _is_operator(request, key):
         return BrandAccess(brand, by_operator=True)
-    if key.startswith("nh_sk_") and _ID.fullmatch(brand):
-        if await _brand_knows(request.app.state.hive.stores, brand, key):
-            return BrandAccess(brand, by_operator=False)
+    may_be_key = key.startswith("nh_sk_") and _ID.fullmatch(brand) is not None
+    if may_be_key and await _brand_knows(request.app.state.hive.stores, brand, key):
+        return BrandAccess(brand, by_operator=False)
     raise Unauthorized(_API_KEY)
 
 

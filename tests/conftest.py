@@ -6,6 +6,10 @@ import secrets
 import pytest
 from hypothesis import settings
 
+# Fixtures of all tests that need the state or a whole world.
+from tests.state import state, state_server  # noqa: F401
+from tests.world import no_feed_entry, world  # noqa: F401
+
 # `make nightly` sets it to 10: sizes and numbers of examples are multiplied by it.
 SCALE = int(os.environ.get("NEARHIVE_TEST_SCALE") or 1)
 

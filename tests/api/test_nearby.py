@@ -5,10 +5,7 @@ from typing import Any
 
 from geo import cells
 from geo.privacy import STRANGER_BANDS_M, band_of
-from tests.state import state, state_server
-from tests.world import EPOCH_MS, HOUR_MS, PARIS, STRANGER_EPOCH_MS, World, world
-
-__all__ = ["state", "state_server", "world"]
+from tests.world import EPOCH_MS, HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 
 async def nearby(world: World, user: str, **params: Any) -> dict[str, Any]:

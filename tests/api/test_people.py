@@ -3,10 +3,7 @@
 import httpx2
 import pytest
 
-from tests.state import state, state_server
-from tests.world import HOUR_MS, PARIS, World, world
-
-__all__ = ["state", "state_server", "world"]
+from tests.world import HOUR_MS, PARIS, World
 
 
 async def friend_row(world: World, user: str, other: str) -> dict[str, object] | None:

@@ -5,10 +5,7 @@ from typing import Any
 import pytest
 
 from geo import cells
-from tests.state import state, state_server
-from tests.world import EPOCH_MS, HOUR_MS, PARIS, START_MS, STRANGER_EPOCH_MS, World, no_feed_entry, world
-
-__all__ = ["no_feed_entry", "state", "state_server", "world"]
+from tests.world import EPOCH_MS, HOUR_MS, PARIS, START_MS, STRANGER_EPOCH_MS, World
 
 
 async def put(world: World, user: str, lat: float, lon: float, **more: Any) -> dict[str, Any]:

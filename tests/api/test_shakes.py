@@ -4,10 +4,7 @@ import asyncio
 from typing import Any
 
 from discovery.store import keys
-from tests.state import state, state_server
-from tests.world import PARIS, World, world
-
-__all__ = ["state", "state_server", "world"]
+from tests.world import PARIS, World
 
 HERE = {"lat": PARIS[0], "lon": PARIS[1]}
 

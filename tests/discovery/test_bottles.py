@@ -15,7 +15,6 @@ from discovery.store import keys
 from discovery.store.client import State
 from tests.naive_bottles import check_sea
 from tests.sea import Crowd, bottles, crowd, make, picked, refused, rng, states_of, wait_for_a_day
-from tests.state import state, state_server
 
 # --- the rules, one by one ---
 

@@ -25,7 +25,6 @@ from discovery.store.data_dir import DataDir
 from discovery.store.embedded import EmbeddedServer
 from tests.naive_bottles import check_sea
 from tests.sea import SECRET, Crowd, crowd, make, picked, rng, wait_for_a_day
-from tests.state import state, state_server
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,5 @@
 """Drift bottles against a plain dict model: any order of acts, lapses, ends and blocks (Hypothesis, stateful)."""
 
-# ruff: noqa: F401, F811 - fixtures come in by import
-
 import asyncio
 import random
 from collections.abc import Awaitable
@@ -19,7 +17,6 @@ from discovery.store.client import State
 from discovery.store.embedded import EmbeddedServer
 from tests.naive_bottles import NaiveBottle, NaiveSea, check_sea
 from tests.sea import SECRET, Crowd
-from tests.state import state_server
 
 PERSON_OF = {"ann": "ann", "bob": "bob", "bob2": "bob", "cat": "cat", "dan": "dan"}
 USERS = st.sampled_from(sorted(PERSON_OF))

@@ -12,10 +12,7 @@ import pytest
 
 from discovery.store.client import State
 from geo import cells
-from tests.state import state, state_server
 from tests.world import EPOCH_MS, PARIS, World, open_world
-
-__all__ = ["state", "state_server"]
 
 Point = tuple[float, float]
 _TRACK = 4  # cells that the victim visits
