@@ -26,6 +26,7 @@ FRIENDS = (("sim-00001", "near"), ("sim-00002", "area"))
 _GATHERED = 500  # acts at once: one pipeline to the state
 _POSITIONS = 10_000  # rows of one report, the limit of the app's own call
 _STANDS_MS = 600_000  # who lapses within 10 minutes is renewed at start
+_INSIDE_M = 320.0  # the nearest border found among cells of resolution 8 is 327 m from its centre
 _VISIBLE_MS = LONGEST_VISIBLE_MS - 60_000
 _CONSENT_VERSION = "simulated"
 
@@ -67,10 +68,10 @@ async def seed(world: World) -> Indices:
 
 
 def _resume(world: World, slots: NDArray[np.int64], known: Indices) -> None:
-    """People walk on from the cell where they were seen last, so that a restart moves nobody."""
+    """People walk on from somewhere in the cell where they were seen last, so that a restart moves nobody."""
     anchors = world.hive.presence.published[slots[known]]
     placed = anchors != 0
-    world.walkers.resume(known[placed], *cells.centers(anchors[placed]))
+    world.walkers.resume(known[placed], *cells.centers(anchors[placed]), _INSIDE_M)
 
 
 def _hidden(world: World, slots: NDArray[np.int64]) -> NDArray[np.bool_]:

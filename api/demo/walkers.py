@@ -26,9 +26,12 @@ class Walkers:
         self._heading = rng.uniform(-np.pi, np.pi, people)
         self._moved_s = np.full(people, now_s)
 
-    def resume(self, who: Indices, lats: Floats, lons: Floats) -> None:
-        """Go on from where these people were last seen, unless that is beyond a walk from home."""
+    def resume(self, who: Indices, lats: Floats, lons: Floats, scatter_m: float) -> None:
+        """Go on from within ``scatter_m`` of where these people were last seen, unless that is far from home."""
         east_m, north_m = offsets_m(self._home_lats[who], self._home_lons[who], lats, lons)
+        away_m = scatter_m * np.sqrt(self._rng.random(len(who)))  # uniform over the disc
+        towards = self._rng.uniform(-np.pi, np.pi, len(who))
+        east_m, north_m = east_m + away_m * np.sin(towards), north_m + away_m * np.cos(towards)
         inside = np.hypot(east_m, north_m) <= RANGE_M
         self._east_m[who[inside]], self._north_m[who[inside]] = east_m[inside], north_m[inside]
 

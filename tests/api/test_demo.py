@@ -141,10 +141,13 @@ def test_people_walk_and_stay_around_home(seed: int) -> None:
 
 def test_walkers_resume_where_they_were_seen_unless_that_is_too_far() -> None:
     walkers = Walkers(np.array([10.0, 10.0]), np.array([179.99, 20.0]), np.random.default_rng(1), 0.0)
-    walkers.resume(np.array([0, 1]), np.array([10.0, 10.5]), np.array([-179.99, 20.0]))
+    walkers.resume(np.array([0, 1]), np.array([10.0, 10.5]), np.array([-179.99, 20.0]), 0.0)
     lats, lons = walkers.where(np.array([0, 1]))
     assert lats == pytest.approx([10.0, 10.0])
     assert lons == pytest.approx([-179.99, 20.0])
+    walkers.resume(np.array([0]), np.array([10.0]), np.array([-179.99]), 100.0)
+    lats, lons = walkers.where(np.array([0]))
+    assert 0 < sphere.great_circle_m(lats, lons, np.array([10.0]), np.array([-179.99]))[0] <= 100.5
 
 
 def test_stores_import_without_a_word_and_vary(cities: Cities) -> None:
