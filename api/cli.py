@@ -1,8 +1,10 @@
 """``nearhive``: the command line. Imports that a command does not need are not made, so that each starts fast."""
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -162,7 +164,21 @@ def _load_kernels() -> None:
         if module and time.monotonic() - started_s > _PATIENCE_S:
             _say(f"kernels: {done} of {total} ready, now {module} (they are compiled at the first start only)")
 
-    compile_kernels(progress)
+    with _scipy_hidden():
+        compile_kernels(progress)
+
+
+@contextlib.contextmanager
+def _scipy_hidden() -> Iterator[None]:
+    """Numba looks for SciPy's BLAS with its first kernel: 0.3 s of a start, and no kernel here does linear algebra."""
+    hide = "scipy" not in sys.modules
+    if hide:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["scipy"]
 
 
 def _announce(host: str, running: "Running") -> None:
