@@ -87,8 +87,8 @@ class Settings(BaseSettings):
     shake_window_s: float = Field(
         5.0, gt=0, le=60, allow_inf_nan=False, description="Two shakes match when they lie within so many seconds."
     )
-    bottle_throws_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may throw in 24 hours.")
-    bottle_picks_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may pick in 24 hours.")
+    bottle_throws_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may throw in a UTC day.")
+    bottle_picks_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may pick in a UTC day.")
     durability: Literal["strict", "weak"] = Field(
         "strict",
         description="weak: use a STATE_URL server that does not fsync before it answers; then shown by /readyz.",
