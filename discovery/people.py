@@ -143,12 +143,13 @@ class People:
         """Whether the app suspended ``feature`` for this person at this time."""
         return self.suspensions.get(slot, {}).get(feature, 0) > now_ms
 
-    def strangers_until_ms(self, slots: NDArray[np.int32], now_ms: int) -> NDArray[np.int64]:
-        """int64[n]: until when settings alone let strangers see each person; 0 = not at all."""
+    def strangers_until_ms(self, slots: NDArray[np.int32], edge_ms: int) -> NDArray[np.int64]:
+        """int64[n]: until when settings alone let strangers see each person; 0 = not at all, as for who was suspended
+        at ``edge_ms`` or has been since."""
         until = self.visible_until_ms[slots]
         open_end = np.where(until == 0, FOR_EVER, until)
         shown = (self.visibility[slots] == EVERYONE) & self._adults(slots)
         if self.suspensions:
-            suspended = [slot for slot in self.suspensions if self.suspended(slot, "nearby", now_ms)]
+            suspended = [slot for slot in self.suspensions if self.suspended(slot, "nearby", edge_ms)]
             shown &= ~np.isin(slots, suspended)
         return np.asarray(np.where(shown, open_end, 0), dtype=np.int64)

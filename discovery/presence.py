@@ -65,15 +65,16 @@ class Presence:
     def _cross(self, edge_ms: int, stranger_edge_ms: int) -> None:
         """Publish. Crossing many edges at once equals crossing each: nothing was reported in between."""
         presence.adopt(self.pending, self.published)
-        self.edge_ms = edge_ms
-        if stranger_edge_ms > self.stranger_edge_ms:
+        if stranger_edge_ms > self.edge_ms:  # else it was no stranger edge when it passed: the epoch was another then
             presence.adopt(self.published, self.stranger)
             self.stranger_edge_ms = stranger_edge_ms
             self._crowd = None
+        self.edge_ms = edge_ms
         if self._keep_digests:
             self._take_digest(edge_ms)
 
     def _take_digest(self, edge_ms: int) -> None:
+        self._fit()
         n = len(self._people)
         self.digests[edge_ms] = int(
             presence.digest(self._people.hashes[:n], self.published[:n], self.pending[:n], self.live_until_ms[:n])
@@ -82,15 +83,22 @@ class Presence:
             self.digests.popitem(last=False)
 
     def fold_reports(self, batch: ReportBatch, now_ms: int) -> None:
-        """Apply one batch of reports."""
+        """Apply one batch of reports, but none by which the app would bring back who cleared."""
         slots = self._people.slots_or_new(batch.users)
         self._fit()
         self._people.fold_claims(slots, batch.flags)
+        taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
+        self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms)
+        self.refresh(slots, now_ms)
+
+    def _fold_taken(
+        self, slots: NDArray[np.int32], cells8: NDArray[np.uint64], expiries_ms: NDArray[np.int64], now_ms: int
+    ) -> None:
         absent_ms = self.stranger_edge_ms - _STRANGER_EPOCHS * self.epochs.epoch_ms
         presence.fold_reports(
             slots,
-            batch.cells,
-            batch.expiries_ms,
+            cells8,
+            expiries_ms,
             now_ms,
             absent_ms,
             self.published,
@@ -99,9 +107,7 @@ class Presence:
             self.live_until_ms,
             self.seen_ms,
         )
-        present = slots[batch.expiries_ms > 0]
-        self.extended_edge_ms[present] = self.edge_ms
-        self.refresh(present, now_ms)
+        self.extended_edge_ms[slots[expiries_ms > 0]] = self.edge_ms
 
     def fold_clear(self, user: str, now_ms: int) -> None:
         """The person cleared their position: gone now; the cell stays as anchor."""
@@ -116,14 +122,17 @@ class Presence:
         if self._crowd is None:  # its first use works all of it out
             return
         self._fit()
-        self.shown_until_ms[slots] = np.minimum(
-            self.live_until_ms[slots], self._people.strangers_until_ms(slots, now_ms)
-        )
+        self._show(slots)
         self._join_crowd(self._crowd, slots[self.shown_until_ms[slots] > now_ms])
 
     def refresh_one(self, slot: int, now_ms: int) -> None:
         """Like ``refresh`` for one person."""
         self.refresh(np.array([slot], np.int32), now_ms)
+
+    def _show(self, slots: NDArray[np.int32]) -> None:
+        """A suspension counts to the end of its stranger epoch, else it would end here and there at other times."""
+        until_ms = self._people.strangers_until_ms(slots, self.stranger_edge_ms)
+        self.shown_until_ms[slots] = np.minimum(self.live_until_ms[slots], until_ms)
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
         newcomers = [int(slot) for slot in np.unique(slots) if int(slot) not in crowd]
@@ -174,9 +183,7 @@ class Presence:
     def _build_crowd(self, now_ms: int) -> Crowd:
         self._fit()
         everyone = np.arange(len(self._people), dtype=np.int32)
-        self.shown_until_ms[everyone] = np.minimum(
-            self.live_until_ms[everyone], self._people.strangers_until_ms(everyone, now_ms)
-        )
+        self._show(everyone)
         slots = everyone[self.shown_until_ms[everyone] > now_ms]
         return Crowd(cells.parents(self.stranger[slots], STRANGER_RESOLUTION), self._member_keys(slots), slots)
 
