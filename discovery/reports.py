@@ -56,6 +56,8 @@ def pack(reports: list[Report]) -> bytes:
 
 def unpack(payload: bytes) -> ReportBatch:
     """Columns of one feed entry; ValueError on another version or a wrong length."""
+    if len(payload) < _HEAD.size:
+        raise ValueError(f"report batch has {len(payload)} bytes, its head alone {_HEAD.size}")
     version, count = _HEAD.unpack_from(payload)
     if version != VERSION:
         raise ValueError(f"report batch has version {version}, expected {VERSION}")
