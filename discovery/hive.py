@@ -112,9 +112,10 @@ class Hive:
 
     async def stop(self) -> None:
         """Stop following; the state client stays open."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._loading]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def hold(self, reason: str) -> None:
         """Not ready, whatever is folded, until ``release``."""

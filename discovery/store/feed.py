@@ -71,7 +71,10 @@ class Follower:
         self.caught_up = self.connected = True
 
     async def follow(self) -> None:
-        """Fold for ever; survives a lost connection by reading on from the last folded entry."""
+        """Fold for ever; survives a lost connection by reading on from the last folded entry.
+
+        An entry that cannot be folded ends it: whoever follows must not answer from there on, so ``connected`` is over.
+        """
         blocking = self._state.blocking()
         task = asyncio.current_task()
         assert task is not None
@@ -84,7 +87,11 @@ class Follower:
                     self.connected = False
                     log.warning("feed_read_failed", feed=self.key, error=type(error).__name__)
                     await asyncio.sleep(_RETRY_S)
+        except Exception as error:
+            log.error("feed_fold_failed", feed=self.key, folded="{}-{}".format(*self.position), exc_info=error)
+            raise
         finally:
+            self.connected = False
             await blocking.aclose()
 
     async def folded(self, entry: EntryId, deadline_s: float) -> None:

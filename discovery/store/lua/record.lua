@@ -1,8 +1,9 @@
 -- Change fields of one record and tell the feed, in one step, so that no crash falls between them.
 -- KEYS: record (hash), feed (stream), both of the person's tag.
 -- ARGV: kind, payload, then field, value pairs; an empty value deletes the field.
+-- A clear (kind c) always counts as a change: what it ends came by reports, which leave no trace in the record.
 -- Returns {1, entry id} when something changed, else {0, id of the newest entry}: folding up to it shows the record.
-local changed = 0
+local changed = ARGV[1] == 'c' and 1 or 0
 for i = 3, #ARGV, 2 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
   if ARGV[i + 1] == '' then
