@@ -22,6 +22,7 @@ from discovery.store.data_dir import process_started
 from discovery.store.embedded import socket_path
 
 NEARHIVE = Path(sys.executable).with_name("nearhive")
+WORKERS = 2
 READY_S = 60.0
 END_S = 20.0
 ANSWER_S = 60.0
@@ -93,11 +94,10 @@ def _head(method: str, path: str, headers: dict[str, str], content: bytes | None
 class Service:
     """One data directory and the service on it, which may be ended and started again on the same port."""
 
-    def __init__(self, folder: Path, workers: int, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         """``settings``: NEARHIVE_ variables without the prefix; those of the environment do not count."""
         self.data_dir = folder / "data"
         self.log = folder / "service.log"
-        self.workers = workers
         self.port = self.admin_port = 0
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NEARHIVE_")}
         self.environment = kept | {f"NEARHIVE_{name.upper()}": value for name, value in settings.items()}
@@ -121,7 +121,7 @@ class Service:
             self.port, self.admin_port = _free_ports(2)
         said = self._said_ready()
         self.environment["NEARHIVE_ADMIN_BIND"] = f"127.0.0.1:{self.admin_port}"
-        command = [str(NEARHIVE), "serve", "--port", str(self.port), "--workers", str(self.workers)]
+        command = [str(NEARHIVE), "serve", "--port", str(self.port), "--workers", str(WORKERS)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
         while self._said_ready() == said:
@@ -245,9 +245,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, workers: int = 2, **settings: str) -> Iterator[Service]:
-    """A started service on ``folder``; ``settings`` are NEARHIVE_ variables in small letters without the prefix."""
-    service = Service(folder, workers, settings)
+def serving(folder: Path, **settings: str) -> Iterator[Service]:
+    """A started service of two workers; ``settings``: NEARHIVE_ variables without the prefix, in small letters."""
+    service = Service(folder, settings)
     try:
         _start_on_a_free_port(service)
         yield service
