@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
-
-from discovery.friends import half_record
 from discovery.people import People
 from discovery.store import keys
 from discovery.store.scripts import Script
@@ -54,8 +51,11 @@ class AppBackend:
         return None
 
     def _ages_differ(self, pair: Pair) -> bool:
-        a, b = (self._people.adult_with(self._people.slot(user), None) for user in (pair.a, pair.b))
-        return a != b
+        return self._is_adult(pair.a) != self._is_adult(pair.b)
+
+    def _is_adult(self, user: str) -> bool:
+        slot = self._people.slot(user)
+        return self._people.adult_with(None, None) if slot is None else self._people.is_adult(slot)
 
     async def _run(self, chunk: Sequence[Pair]) -> list[bytes]:
         names = [keys.feed()]
@@ -63,10 +63,5 @@ class AppBackend:
         for pair in chunk:
             a, b = pair.a, pair.b
             names += [keys.friend_halves(a), keys.friend_halves(b), keys.blocks(a), keys.blocks(b)]
-            args += [a, b, pair.op, int(pair.guardian), _record(pair, a, b), _record(pair, b, a)]
+            args += [a, b, pair.op, int(pair.guardian)]
         return await self._writer.run(_PAIRS, names, args)
-
-
-def _record(pair: Pair, owner: str, other: str) -> bytes:
-    precision = "area" if pair.op == "add" else None
-    return orjson.dumps(half_record(owner, other, precision, 0, pair.guardian))

@@ -22,7 +22,8 @@ DECLINED = "declined"
 
 @dataclass(slots=True, frozen=True)
 class Half:
-    """What one person shows another. ``since_ms`` first asked, ``asked_ms`` asked last; ``until_ms`` 0 = no end."""
+    """What one person shows another. ``since_ms`` first asked, ``asked_ms`` asked last; ``until_ms`` 0 = no end;
+    ``guardian`` once vouched for it, kept while the half stands."""
 
     precision: str
     until_ms: int
@@ -79,7 +80,8 @@ class Friendships:
             before = mine.get(other)
             active = before is not None and before.precision != DECLINED
             since_ms = before.since_ms if before is not None and active else now_ms
-            mine[other] = Half(precision, until_ms, since_ms, now_ms, guardian)
+            vouched = guardian or (before is not None and active and before.guardian and precision != DECLINED)
+            mine[other] = Half(precision, until_ms, since_ms, now_ms, vouched)
         asked = self._asked_by.setdefault(other, set())
         (asked.discard if precision in (None, DECLINED) else asked.add)(owner)
 
@@ -194,8 +196,10 @@ class Friends:
         return bool(self._friendships.half(slot, other_slot) or self._friendships.half(other_slot, slot))
 
     async def _write(self, user: str, other: str, precision: str, until_ms: int) -> None:
+        """The day makes asking anew after the silence a change; within a day the same half is none."""
         payload = orjson.dumps([half_record(user, other, precision, until_ms, False)])
-        await self._writer.change(keys.friend_halves(user), "f", payload, {other: f"{precision}|{until_ms}|0"})
+        day = self._writer.follower.now_ms // DAY_MS
+        await self._writer.change(keys.friend_halves(user), "f", payload, {other: f"{precision}|{until_ms}|0|{day}"})
 
     def listed(self, user: str) -> list[FriendView]:
         """The person's own list."""

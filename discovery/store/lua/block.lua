@@ -1,8 +1,11 @@
 -- Block: the blocker's entry, the end of what the blocker showed that person, and the feed, in one step.
 -- KEYS: blocks (hash) of the blocker, friend halves (hash) of the blocker, feed. All of the blocker's tag.
 -- ARGV: payload, name as the blocker sees it, blocked person.
--- Returns {1, entry id} or, when that block stands already, {0, id of the newest entry}.
-if redis.call('HGET', KEYS[1], ARGV[2]) == ARGV[3] then
+-- A name of the blocker's own list, sent back as if it were a person's id, changes nothing: it goes on standing for whom it
+-- stands for (a bottle's sender), who would else be unblocked.
+-- Returns {1, entry id} or, when the block stands already, {0, id of the newest entry}.
+local standing = redis.call('HGET', KEYS[1], ARGV[2])
+if standing and (standing == ARGV[3] or ARGV[2] == ARGV[3]) then
   local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
   return {0, last[1] and last[1][1] or '0-0'}
 end

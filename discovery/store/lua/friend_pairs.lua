@@ -1,13 +1,18 @@
 -- The app's backend adds or removes friendships: both halves of each pair, and one feed entry for all of them.
 -- KEYS: feed, then for each pair: halves of a, halves of b, blocks of a, blocks of b.
--- ARGV: for each pair: a, b, op ('add' or 'remove'), guardian ('0' or '1'), feed record of a's half, feed record of b's half.
+-- ARGV: for each pair: a, b, op ('add' or 'remove'), guardian ('0' or '1').
 -- A person's own unfriend (declined), hide (hidden) or block is never undone, a precision never raised.
 -- Returns {entry id, status of each pair...}: 'applied' or 'declined_by_person'.
 local records, out = {}, {''}
 
-local function precision(halves, other)
-  local half = redis.call('HGET', halves, other)
-  return half and string.match(half, '^[^|]+')
+-- Precision, end in ms and guardian of a stored half.
+local function parts(half)
+  return string.match(half or '', '^([^|]+)|(%d+)|(%d)')
+end
+
+-- A half as the feed carries it: owner, other, precision (null removes it), end in ms (0: none), guardian.
+local function tell(owner, other, precision, ends, guardian)
+  records[#records + 1] = cjson.encode({owner, other, precision, tonumber(ends), guardian == '1'})
 end
 
 local function blocked(blocks, other)
@@ -19,36 +24,37 @@ local function blocked(blocks, other)
   return false
 end
 
-local function add(halves, other, old, guardian, record)
-  if not old then
-    redis.call('HSET', halves, other, 'area|0|' .. guardian)
-    records[#records + 1] = record
-  elseif guardian == '1' then
-    records[#records + 1] = string.gsub(record, '"area"', '"' .. old .. '"')
+local function add(halves, owner, other, guardian)
+  local old, ends, vouched = parts(redis.call('HGET', halves, other))
+  if old and (guardian == '0' or vouched == '1') then
+    return
   end
+  redis.call('HSET', halves, other, (old or 'area') .. '|' .. (ends or '0') .. '|' .. guardian)
+  tell(owner, other, old or 'area', ends or '0', guardian)
 end
 
-local function remove(halves, other, old, record)
+local function remove(halves, owner, other)
+  local old = parts(redis.call('HGET', halves, other))
   if old and old ~= 'declined' then
     redis.call('HDEL', halves, other)
-    records[#records + 1] = record
+    tell(owner, other, cjson.null, '0', '0')
   end
 end
 
 for i = 0, (#KEYS - 1) / 4 - 1 do
   local fa, fb, xa, xb = KEYS[4 * i + 2], KEYS[4 * i + 3], KEYS[4 * i + 4], KEYS[4 * i + 5]
-  local a, b, op, guardian = ARGV[6 * i + 1], ARGV[6 * i + 2], ARGV[6 * i + 3], ARGV[6 * i + 4]
-  local old_a, old_b = precision(fa, b), precision(fb, a)
+  local a, b, op, guardian = ARGV[4 * i + 1], ARGV[4 * i + 2], ARGV[4 * i + 3], ARGV[4 * i + 4]
+  local old_a, old_b = parts(redis.call('HGET', fa, b)), parts(redis.call('HGET', fb, a))
   local status = 'applied'
   if op == 'remove' then
-    remove(fa, b, old_a, ARGV[6 * i + 5])
-    remove(fb, a, old_b, ARGV[6 * i + 6])
+    remove(fa, a, b)
+    remove(fb, b, a)
   elseif old_a == 'declined' or old_b == 'declined' or old_a == 'hidden' or old_b == 'hidden'
     or blocked(xa, b) or blocked(xb, a) then
     status = 'declined_by_person'
   else
-    add(fa, b, old_a, guardian, ARGV[6 * i + 5])
-    add(fb, a, old_b, guardian, ARGV[6 * i + 6])
+    add(fa, a, b, guardian)
+    add(fb, b, a, guardian)
   end
   out[#out + 1] = status
 end
