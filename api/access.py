@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BeforeValidator
 
-from api.auth import Caller
+from api.auth import Caller, CurrentUser
 from api.errors import NotReady
 from discovery.errors import AdultsOnly, Invalid, Suspended
 from discovery.hive import Hive
@@ -26,6 +25,14 @@ async def _ready_hive(request: Request) -> Hive:
     return hive
 
 
+async def _known_caller(caller: CurrentUser, hive: Annotated[Hive, Depends(_ready_hive)]) -> Caller:
+    """The caller, with the human behind the account remembered: blocks, quotas and "seen before" act on the human."""
+    await hive.settings.note_person(caller.user, caller.person)
+    return caller
+
+
+KnownCaller = Annotated[Caller, Depends(_known_caller)]
+"""For routes by which somebody begins to take part."""
 HiveDep = Annotated[Hive, Depends(_ready_hive)]
 StoreHive = Annotated[Hive, Depends(_hive)]
 """For store reads, which go on without the state."""
@@ -52,11 +59,3 @@ def exact_point(lat: float, lon: float, accuracy_m: float | None, coord_type: st
     except ValueError as error:
         field = next((name for name in ("accuracy_m", "lat", "lon") if name in str(error)), "lat")
         raise Invalid("out of range", field=field) from None
-
-
-def _whole_number(value: object) -> object:
-    """Query text to int, so that ``Literal`` choices of numbers can be compared; anything else stays and is refused."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9 else value
-
-
-WholeNumber = BeforeValidator(_whole_number)

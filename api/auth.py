@@ -4,7 +4,6 @@ Route authors use the three annotated types at the end of this module. Their gua
 read; whatever is wrong with a credential, the answer is the same 401, which does not say which part it was.
 """
 
-import contextlib
 import hmac
 import math
 import re
@@ -15,8 +14,6 @@ from typing import Annotated, Any, Literal
 
 import jwt
 from fastapi import Depends, Request
-
-from discovery.errors import StateAway
 
 from .errors import Forbidden, Unauthorized
 from .strict_json import guard
@@ -217,8 +214,7 @@ async def _brand_knows(stores: Any, brand: str, key: str) -> bool:
     """Before a no, look once into the state: another worker may have made the key a moment ago."""
     if stores.key_allows(brand, key):
         return True
-    with contextlib.suppress(StateAway):
-        await stores.load(brand)
+    await stores.look_again(brand)
     return bool(stores.key_allows(brand, key))
 
 

@@ -28,11 +28,20 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _decimal(value: object) -> object:
+def decimal_number(value: object) -> object:
     """float() alone also reads "1_0", " 1 " and other scripts' digits."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value) is None:
         raise ValueError("must be a decimal number")
     return value
+
+
+def whole_number(value: object) -> object:
+    """For ``Literal`` choices of numbers; and int() alone also reads "1_0", " 1 " and other scripts' digits."""
+    if not isinstance(value, str):
+        return value
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise ValueError("must be a whole number")
+    return int(value)
 
 
 def instant_ms(value: object) -> int:
@@ -62,9 +71,9 @@ Instant = Annotated[
 """An RFC 3339 time in a body; the value is an int, milliseconds since 1970."""
 
 # In query strings
-LatParam = Annotated[float, BeforeValidator(_decimal), Query(ge=-90, le=90, allow_inf_nan=False)]
-LonParam = Annotated[float, BeforeValidator(_decimal), Query(ge=-180, le=180, allow_inf_nan=False)]
-MetresParam = Annotated[float, BeforeValidator(_decimal), Query(ge=0, le=100_000_000, allow_inf_nan=False)]
+LatParam = Annotated[float, BeforeValidator(decimal_number), Query(ge=-90, le=90, allow_inf_nan=False)]
+LonParam = Annotated[float, BeforeValidator(decimal_number), Query(ge=-180, le=180, allow_inf_nan=False)]
+MetresParam = Annotated[float, BeforeValidator(decimal_number), Query(ge=0, le=100_000_000, allow_inf_nan=False)]
 
 # In paths
 UserPath = Annotated[str, Path(pattern=_WHOLE_ID, alias="user", description="The app's id of a user.")]

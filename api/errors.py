@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from discovery import errors as rules
+from discovery.store.client import StateFault
 
 from .problem_table import PROBLEMS, Problem
 
@@ -94,6 +96,7 @@ _OF_STATUS = {
     422: "invalid",
     431: "headers_too_large",
 }
+log = structlog.get_logger("nearhive.errors")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _CLOSES = {408, 413, 431}  # the rest of the body is not read, so the connection cannot be used again
 
@@ -196,6 +199,12 @@ async def _on_refused(request: Request, error: Exception) -> Response:
     return refused_response(error)
 
 
+async def _on_fault(_request: Request, error: Exception) -> Response:
+    """The state refused a command half-way (out of memory, disk full) or the script is wrong: the log says which."""
+    log.error("state_fault", reason=str(error))
+    return problem_response("outcome_unknown")
+
+
 def field_errors(error: RequestValidationError | ValidationError) -> list[tuple[str, str]]:
     """(field, message) of everything that pydantic found, without any value that was sent."""
     return [(_field(one["loc"]), _message(one)) for one in error.errors()]
@@ -225,5 +234,6 @@ def _allowed(request: Request) -> list[str]:
 def install(app: FastAPI) -> None:
     """Register the handlers. Anything unforeseen is answered by the middleware, which also logs it."""
     app.add_exception_handler(rules.Refused, _on_refused)
+    app.add_exception_handler(StateFault, _on_fault)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)

@@ -5,13 +5,16 @@ from typing import Annotated
 
 import orjson
 from fastapi import Query
+from pydantic import BeforeValidator
 
 from discovery.errors import BadCursor
 from discovery.sealed import Sealer
 
+from .dependencies import whole_number
+
 Position = str | int
 
-LimitParam = Annotated[int, Query(ge=1, le=100, description="Most items of one page.")]
+LimitParam = Annotated[int, BeforeValidator(whole_number), Query(ge=1, le=100, description="Most items of one page.")]
 CursorParam = Annotated[
     str | None, Query(max_length=2048, pattern=r"^[A-Za-z0-9_-]+$", description="next_cursor of the page before.")
 ]

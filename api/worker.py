@@ -28,6 +28,7 @@ from discovery.store.client import State, StateFault
 
 _STATUS_PERIOD_S = 1.0
 _DEMO_POLL_S = 0.05
+_START_RETRY_S = 0.2
 _SWEEP_PERIOD_S = 60.0
 _DRAIN_S = 8  # below the supervisor's 10 s, so that open requests end by themselves
 
@@ -76,15 +77,25 @@ class Worker:
             admin = create_admin_app(self._hive, self._settings, metrics=self._metrics)
             self._add_server(admin, self._context.admin)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        background = [asyncio.create_task(self._live())]
+        living = asyncio.create_task(self._live())
+        serving = asyncio.create_task(self._serve())
         try:
-            await asyncio.gather(*(server.serve(sockets) for server, sockets in self._servers))
+            await asyncio.wait({living, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():  # a worker that no longer follows the feed must not live on: it ends, another starts
+                log.error("worker_failed", exc_info=living.exception())
+                self._stop()
+            await serving
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            failed = living.done() and not living.cancelled()
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
             await self._hive.stop()
             await self._state.close()
+        if failed:
+            raise SystemExit(1)
+
+    async def _serve(self) -> None:
+        await asyncio.gather(*(server.serve(sockets) for server, sockets in self._servers))
 
     def _add_server(self, app: FastAPI, sockets: list[socket.socket]) -> None:
         config = uvicorn.Config(
@@ -108,20 +119,36 @@ class Worker:
         """Connect, fold, then keep the status row and the metrics fresh."""
         if self._demo_run:
             self._hive.hold("the demo world is being built")
-        await self._state.open()
-        await self._hive.start()
+        await self._start()
         gc.collect()
         gc.freeze()  # what stands now stays: collections look only at what requests make (STATE.md "Limits and cost")
         gc.set_threshold(10_000, 50, 100)
         if self._demo_run:
             await self._wait_for_demo()
         self._context.ready()
-        await asyncio.gather(self._report(), self._sweep())
+        await asyncio.gather(self._report(), self._sweep(), self._hive.followed())
+
+    async def _start(self) -> None:
+        """Until the state answers: a server that loads its data, or is being restarted, comes back."""
+        while True:
+            try:
+                if not self._state.is_open:
+                    await self._state.open()
+                await self._hive.start()
+                return
+            except StateAway as error:
+                log.warning("waiting_for_state", reason=error.detail)
+                await asyncio.sleep(_START_RETRY_S)
 
     async def _wait_for_demo(self) -> None:
-        while await self._state.call("GET", keys.demo_ready()) != self._demo_run.encode():  # noqa: ASYNC110
+        while not await self._demo_stands():  # noqa: ASYNC110
             await asyncio.sleep(_DEMO_POLL_S)  # a key of the state: no event of this process tells of it
         self._hive.release()
+
+    async def _demo_stands(self) -> bool:
+        with contextlib.suppress(StateAway):
+            return bool(await self._state.call("GET", keys.demo_ready()) == self._demo_run.encode())
+        return False
 
     async def _report(self) -> None:
         while True:

@@ -185,7 +185,7 @@ class Friends:
     async def unfriend(self, user: str, other: str) -> None:
         """End what ``user`` shows ``other``; for the other it reads `requested` from now on."""
         if not self._related(user, other):
-            await self._writer.fold_to_tail()
+            await self._writer.catch_up()
         if self._related(user, other):
             await self._write(user, other, DECLINED, 0)
 

@@ -13,7 +13,7 @@ import structlog
 from discovery import reports
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
-from discovery.errors import StateAway
+from discovery.errors import Conflict, StateAway
 from discovery.friends import Friends, Friendships
 from discovery.nearby import Nearby
 from discovery.people import People
@@ -26,7 +26,7 @@ from discovery.settings import Settings
 from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.store import keys
-from discovery.store.client import State
+from discovery.store.client import State, StateFault
 from discovery.store.feed import Follower
 from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
@@ -45,6 +45,7 @@ class Rules:
     require_age: bool = True
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
+    ticks_missed_after_s: float = 3.0  # without ticks nothing expires or lapses: then people reads are refused
 
 
 class Hive:
@@ -110,6 +111,10 @@ class Hive:
         self.presence.keep_digests()
         self._tasks = [asyncio.create_task(self.feed.follow()), asyncio.create_task(self.shake_feed.follow())]
 
+    async def followed(self) -> None:
+        """Wait while the feeds are followed; raises what ended it (an entry that cannot be folded)."""
+        await asyncio.gather(*self._tasks)
+
     async def stop(self) -> None:
         """Stop following; the state client stays open."""
         tasks = [*self._tasks, *self._loading]
@@ -132,6 +137,8 @@ class Hive:
                 return False, "the feed is still being folded"
             if not follower.connected:
                 return False, "the state is not answering"
+            if follower.idle_s() > self.rules.ticks_missed_after_s:
+                return False, "time stands still: no ticks come"
         if self._held_for:
             return False, self._held_for
         return (True, "") if self.feed.epoch_ms else (False, "no tick has been seen yet")
@@ -152,7 +159,7 @@ class Hive:
     def _fold(self, kind: str, payload: bytes, now_ms: int) -> None:
         """Kinds: r reports, s settings, f friend halves, x block, c clear, b stores changed."""
         if kind == "r":
-            self.presence.fold_reports(reports.unpack(payload), now_ms)
+            self._fold_reports(payload, now_ms)
         elif kind == "s":
             slot = self.people.fold_settings(orjson.loads(payload), now_ms)
             self.presence.refresh_one(slot, now_ms)
@@ -167,7 +174,18 @@ class Hive:
         elif kind == "b":
             self._load_stores(payload)
         else:
-            log.warning("unknown_feed_kind", kind=kind)
+            raise ValueError(f"a feed entry of unknown kind {kind!r}: was it written by a later version?")
+
+    def _fold_reports(self, payload: bytes, now_ms: int) -> None:
+        """Broken reports are left out, by every worker alike: class C heals. Any other unreadable entry ends it."""
+        try:
+            batch = reports.unpack(payload)
+        except reports.UnknownVersion:
+            raise
+        except ValueError as error:
+            log.error("unreadable_reports", folded="{}-{}".format(*self.feed.position), error=str(error))
+            return
+        self.presence.fold_reports(batch, now_ms)
 
     def _fold_shake(self, kind: str, payload: bytes, now_ms: int) -> None:
         if kind == "s":
@@ -200,15 +218,15 @@ class Hive:
             try:
                 await self.stores.load(brand, version)
                 return
-            except StateAway:
+            except (StateAway, StateFault, Conflict) as error:
+                log.warning("stores_not_loaded", brand=brand, error=type(error).__name__)
                 await asyncio.sleep(_STORES_RETRY_S)
 
     # --- what bottles ask about people ---
 
     def person_key(self, user: str) -> str:
         """The human behind an account where the app told us, else the account."""
-        slot = self.people.slot(user)
-        return user if slot is None else self.people.persons.get(slot, user)
+        return self.people.person_key(user)
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
         """Ids of everyone whom this person must never meet."""

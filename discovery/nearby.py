@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from discovery.errors import BadCursor, CursorExpired, NotVisible
+from discovery.errors import BadCursor, CursorExpired
 from discovery.friends import Friendships
 from discovery.people import EVERYONE, People
 from discovery.positions import Positions
@@ -56,11 +56,11 @@ class Nearby:
         self._positions = positions
         self._sealer = sealer
 
-    async def page(self, user: str, radius_m: int, limit: int, cursor: str | None, now_ms: int) -> NearbyPage:
+    async def page(self, user: str, radius_m: int, limit: int, cursor: str | None) -> NearbyPage:
         """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired."""
         viewer = await self._positions.require_live(user)
-        if self._people.visibility_at(viewer, now_ms) != EVERYONE:
-            raise NotVisible("only who is visible to everyone sees this list")
+        await self._positions.require_visibility(viewer, EVERYONE)
+        now_ms = self._positions.now_ms
         after = None if cursor is None else self._open(cursor, user, radius_m)
         cell = self._presence.stranger_cell(viewer)
         slots, bands, offsets = self._presence.crowd(now_ms).page(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, OWN
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN
 from discovery.sealed import Sealer
 
 NOBODY, FRIENDS, EVERYONE = range(3)
@@ -43,6 +43,7 @@ class People:
         self.cleared = np.zeros(_FIRST_CAPACITY, np.bool_)  # the person's own clear stands against the app
         self.suspensions: dict[int, dict[str, int]] = {}
         self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
+        self._accounts: dict[str, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,9 +86,10 @@ class People:
 
     def fold_claims(self, slots: NDArray[np.int32], flags: NDArray[np.uint8]) -> None:
         """Ages that tokens claimed, and the end of a clear by the person's own report."""
-        claimed = (flags & CLAIM_KNOWN) != 0
-        adult = (flags & CLAIM_ADULT) != 0
-        self.age_claim[slots[claimed]] = np.where(adult[claimed], AGE_ADULT, AGE_MINOR)
+        told = (flags & CLAIM_TOLD) != 0
+        known = np.where((flags & CLAIM_ADULT) != 0, AGE_ADULT, AGE_MINOR)
+        ages = np.where((flags & CLAIM_KNOWN) != 0, known, AGE_UNKNOWN)
+        self.age_claim[slots[told]] = ages[told]
         self.cleared[slots[(flags & OWN) != 0]] = False
 
     def fold_settings(self, change: dict[str, Any], now_ms: int) -> int:
@@ -102,7 +104,7 @@ class People:
         if "claim" in change:
             self.age_claim[slot] = AGES.index(change["claim"])
         if "person" in change:
-            self.persons[slot] = change["person"]
+            self._fold_person(slot, change["person"])
         if "suspended" in change:
             self.suspensions[slot] = change["suspended"]
         return slot
@@ -116,7 +118,23 @@ class People:
         self.visibility[slot] = visibility
         self.visible_until_ms[slot] = until_ms
 
+    def _fold_person(self, slot: int, person: str) -> None:
+        self._accounts.get(self.persons.get(slot, ""), set()).discard(slot)
+        self.persons[slot] = person
+        self._accounts.setdefault(person, set()).add(slot)
+
     # --- questions ---
+
+    def person_key(self, user: str) -> str:
+        """The human behind an account where the app told us, else the account. No id has a space, so none is both."""
+        slot = self._slots.get(user)
+        person = None if slot is None else self.persons.get(slot)
+        return user if person is None else f"person {person}"
+
+    def accounts(self, slot: int) -> set[int]:
+        """Slots of all accounts of the human behind this one, itself included."""
+        person = self.persons.get(slot)
+        return {slot} if person is None else self._accounts[person]
 
     def visibility_at(self, slot: int, now_ms: int) -> int:
         """What the person shows now: the setting, or what it lapsed to."""

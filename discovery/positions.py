@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from discovery.errors import NotFound, PositionRequired, TooInaccurate
+from discovery.errors import NotFound, NotVisible, PositionRequired, TooInaccurate
 from discovery.friends import Friendships
 from discovery.people import AGES, NOBODY, VISIBILITIES, People
 from discovery.presence import Presence
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, OWN, Report, pack
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack
 from discovery.store import keys
 from discovery.store.feed import EntryId, parse_id
 from discovery.store.writer import WRITE_DEADLINE_S, Writer
@@ -43,8 +43,8 @@ class AppPosition:
 
 
 def claim_flags(claim: str | None) -> int:
-    """Report flags of a token's age claim."""
-    return 0 if claim is None else CLAIM_KNOWN | (CLAIM_ADULT if claim == "adult" else 0)
+    """Report flags of a token's age claim; a token without one says that nothing is known."""
+    return CLAIM_TOLD | {None: 0, "adult": CLAIM_KNOWN | CLAIM_ADULT}.get(claim, CLAIM_KNOWN)
 
 
 class ReportQueue:
@@ -95,16 +95,18 @@ class Positions:
         self.queue = ReportQueue(writer)
 
     @property
-    def _now_ms(self) -> int:
+    def now_ms(self) -> int:
+        """Hive time of this worker."""
         return self._writer.follower.now_ms
 
     async def report(self, user: str, point: ExactPoint, ttl_s: int, claim: str | None) -> PositionView:
         """The person's own report."""
         check_accuracy(point)
         slot = self._people.slot(user)
-        expiry_ms = self._now_ms + 1000 * ttl_s
+        expiry_ms = self._expiry_ms(slot, ttl_s)
         candidate = snap(point, self.kept_cell(slot))
-        if self._changes(slot, candidate, expiry_ms, ttl_s, claim):
+        claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
+        if not claimed or self._changes(slot, candidate, expiry_ms):
             await self.queue.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN)])
         return self._view(user)
 
@@ -112,34 +114,41 @@ class Positions:
         """The anchor of hysteresis, 0 when the person was never placed."""
         return 0 if slot is None or slot >= len(self._presence.published) else int(self._presence.published[slot])
 
-    def _changes(self, slot: int | None, candidate: int, expiry_ms: int, ttl_s: int, claim: str | None) -> bool:
-        """Whether the feed must hear of it: cell, liveness, claim, or an eighth of expiry once an epoch."""
-        if slot is None or not self._presence.is_live(slot, self._now_ms) or self._people.cleared[slot]:
+    def _changes(self, slot: int | None, candidate: int, expiry_ms: int) -> bool:
+        """Whether the feed must hear of it: a new pending cell, liveness, another expiry."""
+        if slot is None or not self._presence.is_live(slot, self.now_ms) or self._people.cleared[slot]:
             return True
-        if int(self._presence.pending[slot]) != candidate:
-            return True
-        if claim is not None and self._people.age_claim[slot] != AGES.index(claim):
-            return True
-        moved_ms = abs(expiry_ms - int(self._presence.live_until_ms[slot]))
+        return int(self._presence.pending[slot]) != candidate or int(self._presence.live_until_ms[slot]) != expiry_ms
+
+    def _expiry_ms(self, slot: int | None, ttl_s: int) -> int:
+        """An edge, so that vanishing tells no report's time; and the same whether or not the report moves the cell.
+
+        It is extended by an eighth or more, once an epoch, and shortened at once.
+        """
+        wanted_ms = self._presence.epochs.edge_from(self.now_ms + 1000 * ttl_s)
+        if slot is None or not self._presence.is_live(slot, self.now_ms):
+            return wanted_ms
+        standing_ms = int(self._presence.live_until_ms[slot])
         fresh = int(self._presence.extended_edge_ms[slot]) < self._presence.edge_ms
-        return fresh and moved_ms >= 1000 * ttl_s // 8
+        extends = fresh and wanted_ms - standing_ms >= 1000 * ttl_s // 8
+        return wanted_ms if extends or wanted_ms < standing_ms else standing_ms
 
     async def view(self, user: str) -> PositionView:
         """The live position of ``user``; NotFound when there is none."""
         if not self._is_live(user):
-            await self._writer.fold_to_tail()
+            await self._writer.look_again()
         if not self._is_live(user):
             raise NotFound("no live position")
         return self._view(user)
 
     def _is_live(self, user: str) -> bool:
         slot = self._people.slot(user)
-        return slot is not None and self._presence.is_live(slot, self._now_ms)
+        return slot is not None and self._presence.is_live(slot, self.now_ms)
 
     def _view(self, user: str) -> PositionView:
         slot = self._people.slot(user)
         assert slot is not None
-        now_ms = self._now_ms
+        now_ms = self.now_ms
         return PositionView(
             int(self._presence.live_until_ms[slot]),
             self._presence.epochs.next_stranger_edge(now_ms),
@@ -160,28 +169,34 @@ class Positions:
 
     async def clear(self, user: str) -> None:
         """Gone everywhere; the app cannot bring the person back, only their own next report."""
-        await self._writer.change(keys.person(user), "c", user.encode(), {"cleared_at": str(self._now_ms)})
+        await self._writer.change(keys.person(user), "c", user.encode(), {"cleared_at": str(self.now_ms)})
 
     async def require_live(self, user: str) -> int:
         """Slot of a person with a live position; PositionRequired when there is none, after folding to the tail."""
         if not self._is_live(user):
-            await self._writer.fold_to_tail()
+            await self._writer.look_again()
         slot = self._people.slot(user)
-        if slot is None or not self._presence.is_live(slot, self._now_ms):
+        if slot is None or not self._presence.is_live(slot, self.now_ms):
             raise PositionRequired("send your position first: PUT /v1/me/position")
         return slot
+
+    async def require_visibility(self, slot: int, least: int) -> None:
+        """Raise NotVisible unless the person shows themselves at least so widely, after folding to the tail."""
+        if self._people.visibility_at(slot, self.now_ms) < least:
+            await self._writer.look_again()
+        if self._people.visibility_at(slot, self.now_ms) < least:
+            raise NotVisible(f"only who is visible to {VISIBILITIES[least]} sees this")
 
     async def report_many(self, rows: Sequence[AppPosition]) -> list[bool]:
         """The app's reports; False marks a row whose person has cleared their position themselves."""
         slots = [self._people.slot(row.user) for row in rows]
         kept = np.array([self.kept_cell(slot) for slot in slots], np.uint64)
         candidates = snap_many([row.point for row in rows], kept)
-        now_ms = self._now_ms
         allowed = [slot is None or not self._people.cleared[slot] for slot in slots]
         reports = []
         for row, slot, cell, may in zip(rows, slots, candidates, allowed, strict=True):
-            expiry_ms = now_ms + 1000 * row.ttl_s
-            if may and self._changes(slot, int(cell), expiry_ms, row.ttl_s, None):
+            expiry_ms = self._expiry_ms(slot, row.ttl_s)
+            if may and self._changes(slot, int(cell), expiry_ms):
                 reports.append(Report(row.user, int(cell), expiry_ms, 0))
         if reports:
             await self.queue.add(reports)

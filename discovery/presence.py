@@ -95,6 +95,7 @@ class Presence:
         self, slots: NDArray[np.int32], cells8: NDArray[np.uint64], expiries_ms: NDArray[np.int64], now_ms: int
     ) -> None:
         absent_ms = self.stranger_edge_ms - _STRANGER_EPOCHS * self.epochs.epoch_ms
+        extended = (expiries_ms > 0) & (expiries_ms != self.live_until_ms[slots])
         presence.fold_reports(
             slots,
             cells8,
@@ -107,7 +108,7 @@ class Presence:
             self.live_until_ms,
             self.seen_ms,
         )
-        self.extended_edge_ms[slots[expiries_ms > 0]] = self.edge_ms
+        self.extended_edge_ms[slots[extended]] = self.edge_ms
 
     def fold_clear(self, user: str, now_ms: int) -> None:
         """The person cleared their position: gone now; the cell stays as anchor."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from discovery.errors import NotVisible
 from discovery.friends import Friendships
-from discovery.people import NOBODY, People
+from discovery.people import FRIENDS, NOBODY, People
 from discovery.positions import Positions
 from discovery.presence import Presence
 from geo import cells
@@ -37,11 +36,11 @@ class Radar:
         self._friendships = friendships
         self._positions = positions
 
-    async def around(self, user: str, radius_m: int, now_ms: int) -> RadarView:
+    async def around(self, user: str, radius_m: int) -> RadarView:
         """Friends within ``radius_m``. Raises PositionRequired, NotVisible."""
         viewer = await self._positions.require_live(user)
-        if self._people.visibility_at(viewer, now_ms) == NOBODY:
-            raise NotVisible("only who friends may see sees friends")
+        await self._positions.require_visibility(viewer, FRIENDS)
+        now_ms = self._positions.now_ms
         blips = (self._blip(viewer, other, now_ms) for other in self._friendships.friends(viewer))
         found = [blip for blip in blips if blip is not None and blip.distance_m <= radius_m]
         return RadarView(sorted(found, key=lambda blip: (blip.distance_m, blip.user)), self._presence.edge_ms)

@@ -16,7 +16,12 @@ _HEAD = struct.Struct("<BI")
 
 CLAIM_KNOWN = 1  # the token carried an age
 CLAIM_ADULT = 2
+CLAIM_TOLD = 8  # a token came with the report: what it says of the age counts, nothing included
 OWN = 4  # sent by the person, not by the app's backend: ends "cleared by person"
+
+
+class UnknownVersion(ValueError):
+    """A batch that a later Nearhive wrote: this one cannot know what it misses."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,7 +65,7 @@ def unpack(payload: bytes) -> ReportBatch:
         raise ValueError(f"report batch has {len(payload)} bytes, its head alone {_HEAD.size}")
     version, count = _HEAD.unpack_from(payload)
     if version != VERSION:
-        raise ValueError(f"report batch has version {version}, expected {VERSION}")
+        raise UnknownVersion(f"report batch has version {version}, expected {VERSION}")
     start = _HEAD.size
     cells = np.frombuffer(payload, "<u8", count, start)
     expiries = np.frombuffer(payload, "<i8", count, start + 8 * count)

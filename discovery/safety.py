@@ -4,7 +4,6 @@ from collections import Counter
 
 import orjson
 
-from discovery.errors import Invalid
 from discovery.people import People
 from discovery.store import keys
 from discovery.store.scripts import Script
@@ -20,6 +19,8 @@ class Blocks:
         self._people = people
         self._names: dict[int, dict[str, int]] = {}
         self._blocked_by: dict[int, Counter[int]] = {}
+        self._order: dict[int, dict[int, int]] = {}  # who, with whom -> how many-th block of all
+        self._count = 0
 
     def fold(self, payload: bytes) -> tuple[int, int] | None:
         """Apply one record ``[blocker, name, blocked or null]``; the pair when it is a new block."""
@@ -31,6 +32,8 @@ class Blocks:
         blocked = self._people.slot_or_new(target)
         self._names.setdefault(blocker, {})[name] = blocked
         self._blocked_by.setdefault(blocked, Counter())[blocker] += 1
+        self._count += 1
+        self._order.setdefault(blocker, {})[blocked] = self._order.setdefault(blocked, {})[blocker] = self._count
         return blocker, blocked
 
     def _remove(self, blocker: int, name: str) -> None:
@@ -47,12 +50,26 @@ class Blocks:
         return sorted(self._names.get(slot, {}))
 
     def either_way(self, slot: int) -> set[int]:
-        """Slots of everyone whom this person blocked or who blocked them."""
+        """Slots of everyone whom this person blocked or who blocked them, with all accounts of each human."""
+        mine = self._people.accounts(slot)
+        others = {other for account in mine for other in self._of_account(account)}
+        return {account for other in others for account in self._people.accounts(other)} - mine
+
+    def _of_account(self, slot: int) -> set[int]:
         return set(self._names.get(slot, {}).values()) | set(self._blocked_by.get(slot, ()))
 
     def between(self, a: int, b: int) -> bool:
-        """Whether either blocked the other."""
-        return a in self._blocked_by.get(b, ()) or b in self._blocked_by.get(a, ())
+        """Whether either human blocked the other."""
+        theirs = self._people.accounts(b)
+        return any(not theirs.isdisjoint(self._of_account(account)) for account in self._people.accounts(a))
+
+    def newest_first(self, slot: int) -> list[int]:
+        """``either_way``, the latest block first."""
+        standing = self.either_way(slot)
+        order = {
+            other: at for account in self._people.accounts(slot) for other, at in self._order.get(account, {}).items()
+        }
+        return sorted(standing, key=lambda other: order.get(other, 0), reverse=True)
 
 
 class Safety:
@@ -66,7 +83,7 @@ class Safety:
     async def block(self, user: str, target: str, name: str | None = None) -> None:
         """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Durable and folded on return."""
         if user == target:
-            raise Invalid("nobody can block themselves", field="user")
+            return  # 204 for any id, and nothing to keep apart
         shown = name or target
         payload = orjson.dumps([user, shown, target])
         names = [keys.blocks(user), keys.friend_halves(user), keys.feed()]

@@ -1,17 +1,22 @@
 """What a person, or the app for them, sets: visibility with its lapse, bottles, age, suspensions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
-from discovery.errors import AdultsOnly, Invalid
-from discovery.people import EVERYONE, VISIBILITIES, People
+from discovery.errors import AdultsOnly, Invalid, StillRunning
+from discovery.people import NOBODY, VISIBILITIES, People
 from discovery.store import keys
+from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
 EVERYONE_LAPSES_MS = 8 * 3_600_000
 LONGEST_VISIBLE_MS = 24 * 3_600_000
+_JUDGE_TRIES = 3
+_SETTINGS = Script("settings")
 SUSPENDABLE = ("nearby", "shake", "bottles", "radar")
 
 
@@ -54,29 +59,29 @@ class Settings:
         claim: str | None = None,
     ) -> SettingsView:
         """The person's own change. Widening to strangers is for adults."""
-        change: dict[str, Any] = {}
-        if visibility is not None or visible_until_ms is not None:
-            change |= self._visibility_change(user, visibility or self.view(user).visibility, visible_until_ms)
-        if bottles is not None:
-            change["bottles"] = bottles
-        adults_only = change.get("visibility") == VISIBILITIES[EVERYONE] or bottles
-        if adults_only and not self._people.adult_with(self._people.slot(user), claim):
+        change: dict[str, Any] = {} if bottles is None else {"bottles": bottles}
+        if visibility is not None:
+            change |= self._visibility_change(visibility, visible_until_ms)
+        if (visibility == "everyone" or bottles) and not self._people.adult_with(self._people.slot(user), claim):
             raise AdultsOnly("showing to everyone and bottles are for adults")
-        if claim is not None:
-            change["claim"] = claim
-        if change:
-            await self._write(user, change)
+        if visibility is None and visible_until_ms is not None:
+            judge = partial(self._visibility_change, until_ms=visible_until_ms)
+            await self._write_judged(user, lambda shown: {**change, **judge(shown), "claim": claim})
+        elif change:
+            await self._write(user, {**change, "claim": claim})
         return self.view(user)
 
-    def _visibility_change(self, user: str, visibility: str, until_ms: int | None) -> dict[str, Any]:
-        now_ms = self._now_ms
-        if until_ms is not None:
-            if visibility == "nobody":
-                raise Invalid("nobody sees you: there is nothing to lapse", field="visible_until")
-            if not now_ms < until_ms <= now_ms + LONGEST_VISIBLE_MS:
-                raise Invalid("must be in the future and at most 24 h ahead", field="visible_until")
-        lapses_ms = now_ms + EVERYONE_LAPSES_MS if visibility == "everyone" else 0
-        return {"visibility": visibility, "until": until_ms or lapses_ms}
+    def _visibility_change(self, visibility: str, until_ms: int | None) -> dict[str, Any]:
+        lapses_ms = self._now_ms + EVERYONE_LAPSES_MS if visibility == "everyone" else 0
+        chosen_ms = None if until_ms is None else self._checked_until(visibility, until_ms)
+        return {"visibility": visibility, "until": chosen_ms or lapses_ms}
+
+    def _checked_until(self, visibility: str, until_ms: int) -> int:
+        if visibility == "nobody":
+            raise Invalid("nobody sees you: there is nothing to lapse", field="visible_until")
+        if not self._now_ms < until_ms <= self._now_ms + LONGEST_VISIBLE_MS:
+            raise Invalid("must be in the future and at most 24 h ahead", field="visible_until")
+        return until_ms
 
     async def note_person(self, user: str, person: str | None) -> None:
         """Remember which human a token says is behind an account: quotas and "seen before" act on the human."""
@@ -96,8 +101,7 @@ class Settings:
         """The app narrows freely; widening needs the person's consent, which is recorded."""
         change: dict[str, Any] = {}
         if visibility is not None:
-            change |= self._visibility_change(user, visibility, None)
-            self._check_widening(user, visibility, consent)
+            change |= self._visibility_change(visibility, None)
         if age is not None:
             change["age"] = age
         if visibility == "everyone" and not self._adult_after(user, age):
@@ -106,22 +110,50 @@ class Settings:
             change["suspended"] = suspended
         if consent is not None:
             change["consent"] = consent
-        if change:
+        if visibility is not None and consent is None:
+            await self._write_judged(user, lambda shown: _narrowing(shown, visibility, change))
+        elif change:
             await self._write(user, change)
         return self.view(user)
 
-    def _check_widening(self, user: str, visibility: str, consent: dict[str, Any] | None) -> None:
-        wider = VISIBILITIES.index(visibility) > VISIBILITIES.index(self.view(user).visibility)
-        if wider and consent is None:
-            raise Invalid("widening visibility needs the person's consent", field="consent")
+    async def _write_judged(self, user: str, judge: Callable[[str], dict[str, Any]]) -> None:
+        """Write what ``judge`` makes of the visibility shown now, only if that is what the record holds.
+
+        Another worker may have hidden the person a moment ago: then it is judged again after folding that.
+        """
+        for _ in range(_JUDGE_TRIES):
+            change = judge(self.view(user).visibility)
+            if await self._write(user, change, expected=self._stored_visibility(user)):
+                return
+            await self._writer.catch_up()
+        raise StillRunning("the person's visibility is being changed")
+
+    def _stored_visibility(self, user: str) -> str:
+        slot = self._people.slot(user)
+        return VISIBILITIES[NOBODY if slot is None else int(self._people.visibility[slot])]
 
     def _adult_after(self, user: str, age: str | None) -> bool:
         if age == "minor":
             return False
         return self._people.adult_with(self._people.slot(user), age)
 
-    async def _write(self, user: str, change: dict[str, Any]) -> None:
-        fields = {
-            name: value if isinstance(value, str) else orjson.dumps(value).decode() for name, value in change.items()
-        }
-        await self._writer.change(keys.person(user), "s", orjson.dumps({"u": user, **change}), fields)
+    async def _write(self, user: str, change: dict[str, Any], expected: str = "") -> bool:
+        """Change the record and fold it; False when ``expected`` is not the visibility that stands there."""
+        fields = [part for name, value in change.items() for part in (name, _text(value))]
+        payload = orjson.dumps({"u": user, **change})
+        changed, entry = await self._writer.run(
+            _SETTINGS, [keys.person(user), keys.feed()], [expected, payload, *fields]
+        )
+        await self._writer.folded(entry)
+        return bool(changed)
+
+
+def _narrowing(shown: str, visibility: str, change: dict[str, Any]) -> dict[str, Any]:
+    """``change`` if it does not widen; else it needs consent."""
+    if VISIBILITIES.index(visibility) > VISIBILITIES.index(shown):
+        raise Invalid("widening visibility needs the person's consent", field="consent")
+    return change
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

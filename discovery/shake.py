@@ -5,6 +5,7 @@ every worker folds with the same matching (``shake_fold``). The answer comes whe
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from discovery.errors import KeyReused, NotFound
@@ -16,11 +17,11 @@ from discovery.reports import Report, pack
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
-from discovery.shake_fold import ShakeFold, ShakeView
+from discovery.shake_fold import ShakeFold
 from discovery.store import keys
 from discovery.store.feed import Follower, parse_id
 from discovery.store.scripts import Script
-from discovery.store.writer import WRITE_DEADLINE_S, Writer
+from discovery.store.writer import WRITE_DEADLINE_S, Writer, look_again
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
 
@@ -30,6 +31,7 @@ ANYWHERE_BAND = 2
 _TICK_S = 0.3  # a tick moves hive time at least every 250 ms
 
 _OPEN = Script("shake_open")
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,10 +114,12 @@ class Shakes:
         check_accuracy(request.point)
         shake_id = self._shake_id(user, key)
         first_ms = await self._open(user, key, request, claim)
-        shake_hash = int(shake_id[:16], 16)
-        if self._fold.shake(shake_hash) is None and self._writer.follower.now_ms <= first_ms + self._window_ms:
+        shake_hash = _hash_in(shake_id)
+        if self._fold.shake(shake_hash) is None:
+            if self._writer.follower.now_ms > first_ms + self._window_ms:
+                raise NotFound("that shake is over and no longer readable")
             await self._append(self._entry(user, shake_hash, request))
-        return self._answer(user, shake_id, first_ms)
+        return self._answer(user, shake_id)
 
     async def _open(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> int:
         """Idempotency row and report in one script, then fold the report; returns the hive time of the first call."""
@@ -123,13 +127,13 @@ class Shakes:
         candidate = snap(request.point, self._positions.kept_cell(slot))
         report = pack([Report(user, candidate, 0, claim_flags(claim))])
         row = keys.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
-        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report]
-        status, entry, first_id_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
+        now_ms = self._writer.follower.now_ms
+        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report, now_ms]
+        status, entry, first_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
         await self._writer.folded(entry)
-        follower = self._writer.follower
-        return follower.now_ms - max(0, follower.position[0] - int(first_id_ms))
+        return int(first_ms)
 
     def _fingerprint(self, request: ShakeRequest) -> str:
         """Over the request after snapping, so that no exact point is stored, not even hashed."""
@@ -142,7 +146,7 @@ class Shakes:
         return Shake(
             shake_hash=shake_hash,
             person=user,
-            person_hash=int(self._people.hashes[slot]),
+            person_hash=self._human_hash(slot),
             cell7=self._presence.stranger_cell(slot),
             reach=REACHES.index(request.reach),
             limit=request.limit,
@@ -151,11 +155,14 @@ class Shakes:
             excluded=self._excluded(slot),
         )
 
+    def _human_hash(self, slot: int) -> int:
+        """Two accounts of one human never match."""
+        return self._people.hash_of(self._people.person_key(self._people.ids[slot]))
+
     def _excluded(self, slot: int) -> tuple[int, ...]:
-        """Hashes of whom this person must not meet; of more than 256 the newest slots stay, answers drop the rest."""
-        never = self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
-        newest = sorted(never, reverse=True)[:MAX_EXCLUDED]
-        return tuple(sorted({int(self._people.hashes[other]) for other in newest}))
+        """Hashes of whom this person must not meet; of more than 256 the newest stay, answers drop the rest."""
+        never = [*self._blocks.newest_first(slot), *self._friendships.hidden_between(slot)]
+        return tuple(sorted({self._human_hash(other) for other in never[:MAX_EXCLUDED]}))
 
     async def _append(self, shake: Shake) -> None:
         raw = await self._writer.state.call("XADD", self._follower.key, "*", "k", "s", "d", pack_shakes([shake]))
@@ -165,23 +172,20 @@ class Shakes:
 
     async def look(self, user: str, shake_id: str, wait_s: float) -> ShakeAnswer:
         """The shake as it stands, after waiting up to ``wait_s`` while it is `waiting`. Raises NotFound."""
-        view = await self._owned(user, shake_id)
-        answer = self._answer(user, shake_id, view.hive_ms)
+        await self._require_readable(user, shake_id)
+        answer = self._answer(user, shake_id)
         if answer.state == "waiting" and wait_s > 0:
-            await self._watch(int(shake_id[:16], 16), wait_s, view.closes_at_ms)
-            answer = self._answer(user, shake_id, view.hive_ms)
+            await self._watch(_hash_in(shake_id), wait_s, answer.closes_at_ms)
+            answer = self._answer(user, shake_id)
         return answer
 
-    async def _owned(self, user: str, shake_id: str) -> ShakeView:
-        shake_hash = int(shake_id[:16], 16)
-        if self._shake_id_of(user, shake_hash) != shake_id:
+    async def _require_readable(self, user: str, shake_id: str) -> None:
+        if _ID.fullmatch(shake_id) is None or self._shake_id_of(user, _hash_in(shake_id)) != shake_id:
             raise NotFound("no such shake")
-        if self._fold.shake(shake_hash) is None:
-            await self._follower.fold_to_tail(WRITE_DEADLINE_S)
-        view = self._fold.shake(shake_hash)
-        if view is None:
+        if self._fold.shake(_hash_in(shake_id)) is None:
+            await look_again(self._follower)
+        if self._fold.shake(_hash_in(shake_id)) is None:
             raise NotFound("no such shake")
-        return view
 
     async def _watch(self, shake_hash: int, wait_s: float, closes_at_ms: int) -> None:
         """Until the matches change, the shake closes, or the time is over."""
@@ -201,15 +205,15 @@ class Shakes:
         if not watchers:
             self._watchers.pop(shake_hash, None)
 
-    def _answer(self, user: str, shake_id: str, first_ms: int) -> ShakeAnswer:
-        shake_hash = int(shake_id[:16], 16)
-        view = self._fold.shake(shake_hash)
-        closes_at_ms = first_ms + self._window_ms if view is None else view.closes_at_ms
-        matches = [] if view is None else self._matches(user, shake_hash)
-        closed = self._follower.now_ms > closes_at_ms
+    def _answer(self, user: str, shake_id: str) -> ShakeAnswer:
+        view = self._fold.shake(_hash_in(shake_id))
+        if view is None:
+            raise NotFound("no such shake")
+        matches = self._matches(user, _hash_in(shake_id))
+        closed = self._follower.now_ms > view.closes_at_ms
         state = "matched" if matches else "nobody" if closed else "waiting"
-        moves_at_ms = self._presence.epochs.next_stranger_edge(first_ms)
-        return ShakeAnswer(shake_id, state, matches, closes_at_ms, moves_at_ms)
+        moves_at_ms = self._presence.epochs.next_stranger_edge(view.hive_ms)
+        return ShakeAnswer(shake_id, state, matches, view.closes_at_ms, moves_at_ms)
 
     def _matches(self, user: str, shake_hash: int) -> list[ShakeMatch]:
         """The folded matches without anyone blocked or hidden since."""
@@ -224,6 +228,10 @@ class Shakes:
     def _shake_id_of(self, user: str, shake_hash: int) -> str:
         """128 bits: the hash that the stream carries, then a proof that the id was made for this person."""
         return f"{shake_hash:016x}{self._sealer.hash64('shake id', user, f'{shake_hash:016x}'):016x}"
+
+
+def _hash_in(shake_id: str) -> int:
+    return int(shake_id[:16], 16)
 
 
 def _match(person: str, band: int) -> ShakeMatch:

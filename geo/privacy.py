@@ -172,6 +172,10 @@ class Epochs:
         """The first edge after an instant."""
         return self.last_edge(now_ms) + self.epoch_ms
 
+    def edge_from(self, now_ms: int) -> int:
+        """The first edge that is not before an instant."""
+        return now_ms + -now_ms % self.epoch_ms
+
     def last_stranger_edge(self, now_ms: int) -> int:
         """The latest stranger edge that is not after an instant."""
         return now_ms - now_ms % (EDGES_PER_STRANGER_EDGE * self.epoch_ms)

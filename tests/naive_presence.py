@@ -32,7 +32,7 @@ def fold_reports(
     for slot, cell, expiry_ms in reports:
         person = people[slot]
         never_seen = person.published == 0
-        long_away = person.live_until_ms <= absent_ms and person.seen_ms <= absent_ms
+        long_away = person.live_until_ms <= absent_ms and person.seen_ms < absent_ms
         if never_seen or long_away:
             person.published = person.stranger = cell
         person.pending = cell

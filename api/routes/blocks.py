@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.access import HiveDep
+from api.access import HiveDep, KnownCaller
 from api.auth import CurrentUser
 from api.dependencies import UserPath
 from api.pagination import CursorParam, Cursors, LimitParam
@@ -27,7 +27,7 @@ class BlocksOut(BaseModel):
 
 
 @router.put("/{user}", status_code=204, response_class=Response)
-async def put_block(user: UserPath, caller: CurrentUser, hive: HiveDep) -> Response:
+async def put_block(user: UserPath, caller: KnownCaller, hive: HiveDep) -> Response:
     """Block: effective in every feature before the answer. 204 for any id."""
     await hive.safety.block(caller.user, user)
     return Response(status_code=204)

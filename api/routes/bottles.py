@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from api.access import HiveDep, require_feature
+from api.access import HiveDep, KnownCaller, require_feature
 from api.auth import Caller, CurrentUser
 from api.dependencies import IdPath, Model, RequiredKey, rfc3339
 from api.pagination import CursorParam, Cursors, LimitParam
@@ -90,7 +90,7 @@ class MinePage(BaseModel):
 
 
 @router.post("/bottles", status_code=201)
-async def throw_bottle(body: BottleIn, key: RequiredKey, caller: CurrentUser, hive: HiveDep) -> ThrownOut:
+async def throw_bottle(body: BottleIn, key: RequiredKey, caller: KnownCaller, hive: HiveDep) -> ThrownOut:
     """Throw a bottle into the sea."""
     await _require_bottles(hive, caller)
     thrown = await hive.bottles.throw(caller.user, key, body.text, body.language)
@@ -103,7 +103,7 @@ async def throw_bottle(body: BottleIn, key: RequiredKey, caller: CurrentUser, hi
 
 
 @router.post("/bottles/pick")
-async def pick_bottle(key: RequiredKey, caller: CurrentUser, hive: HiveDep) -> PickedOut:
+async def pick_bottle(key: RequiredKey, caller: KnownCaller, hive: HiveDep) -> PickedOut:
     """Take one bottle out of the sea, every one that I may have equally likely."""
     await _require_bottles(hive, caller)
     picked = await hive.bottles.pick(caller.user, key)
@@ -172,8 +172,9 @@ async def my_bottles(
 async def _require_bottles(hive: Hive, caller: Caller) -> None:
     require_feature(hive, caller, "bottles")
     if not hive.settings.view(caller.user).bottles:
+        await hive.writer.look_again()
+    if not hive.settings.view(caller.user).bottles:
         raise BottlesOff("switch bottles on first: PATCH /v1/me/settings")
-    await hive.settings.note_person(caller.user, caller.person)
 
 
 def _bottle(view: BottleView) -> BottleOut:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.access import HiveDep
+from api.access import HiveDep, KnownCaller
 from api.auth import CurrentUser
 from api.dependencies import Instant, Model, UserPath, rfc3339
 from api.strict_json import StrictRoute
@@ -20,6 +20,9 @@ class FriendIn(Model):
 
     precision: Literal["hidden", "city", "area", "near", "precise"] = "area"
     until: Instant | None = None
+
+
+_DEFAULT = FriendIn()
 
 
 class FriendOut(BaseModel):
@@ -39,7 +42,7 @@ class FriendsOut(BaseModel):
 
 
 @router.put("/{user}")
-async def put_friend(user: UserPath, body: FriendIn, caller: CurrentUser, hive: HiveDep) -> FriendOut:
+async def put_friend(user: UserPath, caller: KnownCaller, hive: HiveDep, body: FriendIn = _DEFAULT) -> FriendOut:
     """Ask for a friendship, accept one, or change what I show. The same bytes for any id, existing or not."""
     return _out(await hive.friends.show(caller.user, user, body.precision, body.until, caller.age))
 

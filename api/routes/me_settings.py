@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.access import HiveDep
+from api.access import HiveDep, KnownCaller
 from api.auth import CurrentUser
 from api.dependencies import Instant, Model, rfc3339
 from api.strict_json import StrictRoute
@@ -43,7 +43,7 @@ async def get_settings(caller: CurrentUser, hive: HiveDep) -> SettingsOut:
 
 
 @router.patch("")
-async def patch_settings(body: SettingsIn, caller: CurrentUser, hive: HiveDep) -> SettingsOut:
+async def patch_settings(body: SettingsIn, caller: KnownCaller, hive: HiveDep) -> SettingsOut:
     """Change my settings."""
     if body.quiet_zones:
         raise NotAvailable("quiet zones come with a later version", field="quiet_zones")

@@ -3,18 +3,20 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
-from api.access import HiveDep, WholeNumber, require_feature
+from api.access import HiveDep, require_feature
 from api.auth import CurrentUser
-from api.dependencies import rfc3339
+from api.dependencies import rfc3339, whole_number
 from api.pagination import CursorParam, LimitParam
 from api.strict_json import StrictRoute
 
 router = APIRouter(prefix="/v1/nearby", tags=["nearby"], route_class=StrictRoute)
 
 Radius = Annotated[
-    Literal[3000, 5000, 10_000, 20_000, 50_000], WholeNumber, Query(description="Outer edge of the last band.")
+    Literal[3000, 5000, 10_000, 20_000, 50_000],
+    BeforeValidator(whole_number),
+    Query(description="Outer edge of the last band."),
 ]
 
 
@@ -45,7 +47,7 @@ async def get_nearby(
 ) -> NearbyOut:
     """Who is near, nearest band first. Only who is visible to everyone sees this list."""
     require_feature(hive, caller, "nearby")
-    page = await hive.nearby.page(caller.user, radius_m, limit, cursor, hive.now_ms)
+    page = await hive.nearby.page(caller.user, radius_m, limit, cursor)
     return NearbyOut(
         people=[
             Neighbour(user=one.user, distance_min_m=one.distance_min_m, distance_max_m=one.distance_max_m)

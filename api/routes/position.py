@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from api.access import HiveDep, exact_point
+from api.access import HiveDep, KnownCaller, exact_point
 from api.auth import CurrentUser
 from api.dependencies import CoordType, Lat, Lon, Metres, Model, rfc3339
 from api.strict_json import StrictRoute
@@ -54,7 +54,7 @@ class PositionOut(BaseModel):
 
 
 @router.put("")
-async def put_position(body: PositionIn, caller: CurrentUser, hive: HiveDep) -> PositionOut:
+async def put_position(body: PositionIn, caller: KnownCaller, hive: HiveDep) -> PositionOut:
     """Report where I am."""
     point = exact_point(body.lat, body.lon, body.accuracy_m, body.coord_type)
     return _out(await hive.positions.report(caller.user, point, body.ttl_s, caller.age))

@@ -3,11 +3,11 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
-from api.access import HiveDep, WholeNumber, require_not_suspended
+from api.access import HiveDep, require_not_suspended
 from api.auth import CurrentUser
-from api.dependencies import rfc3339
+from api.dependencies import rfc3339, whole_number
 from api.strict_json import StrictRoute
 from geo import cells
 
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/radar", tags=["radar"], route_class=StrictRoute)
 
 Radius = Annotated[
     Literal[1000, 2000, 5000, 10_000, 25_000, 50_000, 100_000],
-    WholeNumber,
+    BeforeValidator(whole_number),
     Query(description="Between the centres of published cells."),
 ]
 
@@ -41,7 +41,7 @@ class RadarOut(BaseModel):
 async def get_radar(caller: CurrentUser, hive: HiveDep, radius_m: Radius = 10_000) -> RadarOut:
     """Which friends are inside the radius."""
     require_not_suspended(hive, caller.user, "radar")
-    view = await hive.radar.around(caller.user, radius_m, hive.now_ms)
+    view = await hive.radar.around(caller.user, radius_m)
     return RadarOut(
         friends=[
             FriendNear(

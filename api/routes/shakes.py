@@ -2,19 +2,22 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, BeforeValidator, Field
 
-from api.access import HiveDep, exact_point, require_feature
+from api.access import HiveDep, KnownCaller, exact_point, require_feature
 from api.auth import CurrentUser
-from api.dependencies import CoordType, Lat, Lon, Metres, Model, RequiredKey, rfc3339
+from api.dependencies import CoordType, IdPath, Lat, Lon, Metres, Model, RequiredKey, decimal_number, rfc3339
 from api.strict_json import StrictRoute
 from discovery.shake import ShakeAnswer, ShakeRequest
 
 router = APIRouter(prefix="/v1/shakes", tags=["shake"], route_class=StrictRoute)
 
-ShakeId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
-WaitParam = Annotated[float, Query(ge=0, le=10, allow_inf_nan=False, description="Long poll: seconds to wait.")]
+WaitParam = Annotated[
+    float,
+    BeforeValidator(decimal_number),
+    Query(ge=0, le=10, allow_inf_nan=False, description="Long poll: seconds to wait."),
+]
 
 
 class ShakeIn(Model):
@@ -47,7 +50,7 @@ class ShakeOut(BaseModel):
 
 
 @router.post("", status_code=201)
-async def post_shake(body: ShakeIn, key: RequiredKey, caller: CurrentUser, hive: HiveDep) -> ShakeOut:
+async def post_shake(body: ShakeIn, key: RequiredKey, caller: KnownCaller, hive: HiveDep) -> ShakeOut:
     """Shake. The same Idempotency-Key renders the first shake as it stands now."""
     require_feature(hive, caller, "shake")
     point = exact_point(body.lat, body.lon, body.accuracy_m, body.coord_type)
@@ -55,7 +58,7 @@ async def post_shake(body: ShakeIn, key: RequiredKey, caller: CurrentUser, hive:
 
 
 @router.get("/{shake_id}")
-async def get_shake(shake_id: ShakeId, caller: CurrentUser, hive: HiveDep, wait_s: WaitParam = 0.0) -> ShakeOut:
+async def get_shake(shake_id: IdPath, caller: CurrentUser, hive: HiveDep, wait_s: WaitParam = 0.0) -> ShakeOut:
     """My shake as it stands, readable for 10 minutes."""
     require_feature(hive, caller, "shake")
     return _out(await hive.shakes.look(caller.user, shake_id, wait_s))

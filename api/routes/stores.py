@@ -1,6 +1,7 @@
 """The store finder: import, one store, the nearest."""
 
 import time
+from collections.abc import Callable
 from tempfile import TemporaryFile
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -28,7 +29,7 @@ from api.dependencies import (
 from api.errors import UnsupportedMediaType
 from api.pagination import LimitParam
 from api.strict_json import IMPORT_BODY, StrictRoute, body_chunks, raw_body
-from discovery.errors import Invalid, NotAvailable
+from discovery.errors import Invalid, NotAvailable, NotFound
 from discovery.hive import Hive
 from discovery.stores.finder import Question
 
@@ -100,7 +101,7 @@ async def _spool(request: Request, file: BinaryIO) -> None:
 @router.post("/nearest", response_model=FeatureCollection)
 async def post_nearest(brand: BrandPath, body: NearestIn, _access: BrandAdmin, hive: StoreHive) -> Response:
     """The nearest stores of one point, nearest first."""
-    return _nearest(hive, brand, body.lat, body.lon, body.limit, body.max_distance_m, body.open, body.services)
+    return await _nearest(hive, brand, body.lat, body.lon, body.limit, body.max_distance_m, body.open, body.services)
 
 
 @router.get("/nearest", response_model=FeatureCollection)
@@ -117,16 +118,16 @@ async def get_nearest(
 ) -> Response:
     """The same for quick use. Prefer POST: so no point stands in a URL."""
     wanted = [name.strip() for name in services.split(";") if name.strip()]
-    return _nearest(hive, brand, lat, lon, limit, max_distance_m, open, wanted)
+    return await _nearest(hive, brand, lat, lon, limit, max_distance_m, open, wanted)
 
 
 @router.get("/{store_id}", response_model=dict[str, Any])
 async def get_store(brand: BrandPath, store_id: IdPath, _access: BrandAdmin, hive: StoreHive) -> Response:
     """One store as a GeoJSON Feature."""
-    return Response(hive.stores.get_store(brand, store_id), media_type=GEOJSON)
+    return await _answer(hive, brand, lambda: hive.stores.get_store(brand, store_id))
 
 
-def _nearest(
+async def _nearest(
     hive: Hive,
     brand: str,
     lat: float,
@@ -138,7 +139,16 @@ def _nearest(
 ) -> Response:
     at_ms = time.time_ns() // 1_000_000 if open_at in (None, "now") else _at_ms(str(open_at))
     question = Question(lat, lon, at_ms, limit, max_distance_m, open_at is not None, tuple(services))
-    return Response(hive.stores.nearest(brand, question), media_type=GEOJSON)
+    return await _answer(hive, brand, lambda: hive.stores.nearest(brand, question))
+
+
+async def _answer(hive: Hive, brand: str, ask: Callable[[], bytes]) -> Response:
+    """Ask what this worker holds; before a 404 look once into the state."""
+    try:
+        return Response(ask(), media_type=GEOJSON)
+    except NotFound:
+        await hive.stores.look_again(brand)
+    return Response(ask(), media_type=GEOJSON)
 
 
 def _at_ms(text: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import hiredis
+import structlog
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -28,6 +29,8 @@ _CALLS_A_BATCH = 1024  # bounds how long one pipeline keeps the single-threaded 
 _NOT_RUN = ("LOADING", "READONLY", "OOM", "MISCONF", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN")
 
 _Argument = bytes | str | int
+
+log = structlog.get_logger("nearhive.state")
 
 
 class StateFault(Exception):
@@ -227,8 +230,9 @@ def _check_url(url: str) -> None:
 
 
 def _away(failure: BaseException, sent: bool) -> StateAway:
-    # The text of redis-py names the socket or host, never a password.
-    detail = "state did not answer in time" if isinstance(failure, TimeoutError) else f"state is away: {failure}"
+    # The text of redis-py names the socket or host: that is for the log, the detail is for callers.
+    log.warning("state_call_failed", error=type(failure).__name__, reason=str(failure), sent=sent)
+    detail = "state did not answer in time" if isinstance(failure, TimeoutError) else "state is away"
     return StateAway(detail, outcome_unknown=sent)
 
 

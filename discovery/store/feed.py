@@ -22,7 +22,8 @@ Fold = Callable[[str, bytes, int], None]
 
 TICK = "t"
 _READ_COUNT = 2000  # entries a read: about 1 ms of folding, so that requests are not held up
-_BLOCK_MS = 1000
+_BLOCK_MS = 500
+_STALE_S = 2.0  # ticks come every 250 ms of silence: without any read for so long the server hangs
 _RETRY_S = 0.2
 
 log = structlog.get_logger("nearhive.feed")
@@ -49,7 +50,9 @@ class Follower:
         self.epoch_ms = 0
         self.position: EntryId = (0, 0)
         self.caught_up = False
-        self.connected = False
+        self._following = False
+        self._read_at_s = 0.0
+        self._moved_at_s = 0.0
         self._waiters: list[tuple[EntryId, int, asyncio.Future[None]]] = []
         self._order = count()
 
@@ -68,30 +71,40 @@ class Follower:
         target = await self.tail()
         while self.position < target:
             await self._read_once(block_ms=None)
-        self.caught_up = self.connected = True
+        self.caught_up = self._following = True
+        self._read_at_s = self._moved_at_s = asyncio.get_running_loop().time()
+
+    @property
+    def connected(self) -> bool:
+        """Whether entries are being read: the last read succeeded, and not long ago."""
+        return self._following and asyncio.get_running_loop().time() - self._read_at_s < _STALE_S
+
+    def idle_s(self) -> float:
+        """Seconds since hive time last moved here."""
+        return asyncio.get_running_loop().time() - self._moved_at_s
 
     async def follow(self) -> None:
         """Fold for ever; survives a lost connection by reading on from the last folded entry.
 
-        An entry that cannot be folded ends it: whoever follows must not answer from there on, so ``connected`` is over.
+        An entry that cannot be folded ends it: whoever follows must not answer from there on.
         """
-        blocking = self._state.blocking()
+        blocking = self._state.blocking(longest_block_s=_BLOCK_MS / 1000)
         task = asyncio.current_task()
         assert task is not None
         try:
             while not task.cancelling():  # a cancelled read of redis-py may return as if nothing had happened
                 try:
                     await self._read_once(block_ms=_BLOCK_MS, client=blocking)
-                    self.connected = True
+                    self._following = True
                 except (StateAway, OSError, RedisError) as error:
-                    self.connected = False
+                    self._following = False
                     log.warning("feed_read_failed", feed=self.key, error=type(error).__name__)
                     await asyncio.sleep(_RETRY_S)
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded="{}-{}".format(*self.position), exc_info=error)
             raise
         finally:
-            self.connected = False
+            self._following = False
             await blocking.aclose()
 
     async def folded(self, entry: EntryId, deadline_s: float) -> None:
@@ -115,7 +128,11 @@ class Follower:
         command += [] if block_ms is None else ["BLOCK", block_ms]
         command += ["STREAMS", self.key, after]
         call = self._state.call if client is None else client.execute_command
-        for raw_id, fields in _entries(await call(*command)):
+        entries = _entries(await call(*command))
+        self._read_at_s = asyncio.get_running_loop().time()
+        if entries:
+            self._moved_at_s = self._read_at_s
+        for raw_id, fields in entries:
             self._take(parse_id(raw_id), fields)
         self._wake()
 

@@ -1,11 +1,12 @@
 """The store finder as its callers see it: brands, keys, imports, one store, the nearest."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
 
-from discovery.errors import ImportRefused, Invalid, NotAvailable
+from discovery.errors import ImportRefused, Invalid, NotAvailable, StateAway
 from discovery.store.client import State
 from discovery.stores import finder, shelves
 from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
@@ -57,6 +58,7 @@ class Stores:
         self._announce = announce
         self._random = random
         self._refreshing = asyncio.Lock()
+        self._looking: dict[str, asyncio.Task[None]] = {}
 
     async def load_all(self) -> None:
         """Load every brand into the catalogue; called once at start."""
@@ -72,6 +74,15 @@ class Stores:
             found = await shelves.load_brand(self._state, brand, self.catalogue.find(brand))
             if found is not None:
                 self.catalogue.put(found)
+
+    async def look_again(self, brand: str) -> None:
+        """Before a no: another worker may have changed the brand a moment ago. Callers at once share one look."""
+        look = self._looking.get(brand)
+        if look is None:
+            look = self._looking[brand] = asyncio.create_task(self.load(brand))
+            look.add_done_callback(lambda _: self._looking.pop(brand, None))
+        with contextlib.suppress(StateAway):
+            await asyncio.shield(look)
 
     async def put_brand(self, brand: str, name: str, website: str | None = None) -> None:
         """Create the brand, or change its name and website. Raises ``Invalid``."""

@@ -20,7 +20,8 @@ def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, strang
     """
     for i in range(slots.shape[0]):
         slot = slots[i]
-        if published[slot] == 0 or max(live_until_ms[slot], seen_ms[slot]) <= absent_ms:
+        # Presence ends just before live_until_ms; a shake is seen at seen_ms itself.
+        if published[slot] == 0 or (live_until_ms[slot] <= absent_ms and seen_ms[slot] < absent_ms):
             published[slot] = cells[i]
             stranger[slot] = cells[i]
         pending[slot] = cells[i]

@@ -30,7 +30,7 @@ class ReadyHive:
     def key_allows(self, brand: str, key: str) -> bool:
         return (brand, key) == ("acme", "nh_sk_acme")
 
-    async def load(self, brand: str) -> None:
+    async def look_again(self, brand: str) -> None:
         """Nothing newer is stored."""
 
 

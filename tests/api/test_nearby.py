@@ -81,7 +81,7 @@ async def test_appearing_hiding_and_lapsing_show_at_once(world: World) -> None:
         assert await users_near(world, "ann") == []
         await bob.patch("/v1/me/settings", json={"visibility": "everyone"})
         assert await users_near(world, "ann") == ["bob"]
-    await world.later(2 * HOUR_MS + 1000)
+    await world.later(2 * HOUR_MS + EPOCH_MS)  # presence ends at an edge
     async with world.client("ann") as ann:
         assert (await ann.get("/v1/nearby")).json()["code"] == "position_required"
         await ann.put("/v1/me/position", json={"lat": PARIS[0], "lon": PARIS[1]})

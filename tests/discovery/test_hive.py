@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from discovery.errors import StateAway
 from discovery.hive import Hive, Rules
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.store.embedded import EmbeddedServer
 from tests.world import EPOCH_MS, HOUR_MS, PARIS, SECRET, STRANGER_EPOCH_MS, World, open_world
 
 USERS = [f"u{n}" for n in range(9)]
@@ -30,7 +33,9 @@ STEPS_MS = (1, 700, 4000, 60_000, EPOCH_MS, EPOCH_MS, STRANGER_EPOCH_MS, 8 * HOU
 async def second_world(first: World) -> AsyncIterator[World]:
     """Another worker on the same state, that starts now."""
     draws = random.Random(8)
-    hive = Hive(first.state, SECRET, Rules(), lambda: draws.getrandbits(32), draws.randbytes)
+    hive = Hive(
+        first.state, SECRET, Rules(ticks_missed_after_s=float("inf")), lambda: draws.getrandbits(32), draws.randbytes
+    )
     await hive.start()
     world = World(first.state, first.settings, hive)
     world.now_ms = first.now_ms
@@ -302,25 +307,41 @@ async def test_a_store_set_announced_by_one_worker_is_loaded_by_the_other(world:
         assert (await there.get("/v1/brands/acme/stores/a")).status_code == 200
 
 
-async def test_a_worker_whose_fold_broke_says_that_it_is_not_ready(world: World) -> None:
-    """An entry of another version cannot be folded: who goes on answering would show who has hidden since."""
+@pytest.mark.parametrize("entry", [("r", b"\xff\x00\x00\x00\x00"), ("future", b"?"), ("s", b"{")])
+async def test_an_entry_that_cannot_be_understood_ends_the_worker(world: World, entry: tuple[str, bytes]) -> None:
+    """Of a later version, or broken: who goes on answering would show who has hidden since."""
     assert world.hive.ready() == (True, "")
-    await world.state.call("XADD", keys.feed(), "*", "k", "r", "d", b"\xff\x00\x00\x00\x00")
+    await world.state.call("XADD", keys.feed(), "*", "k", entry[0], "d", entry[1])
     with pytest.raises(StateAway):
         await world.hive.feed.fold_to_tail(0.5)
     assert world.hive.ready()[0] is False
+    with pytest.raises(ValueError, match=r"version|unexpected"):
+        await world.hive.followed()
     async with world.client("ann") as ann:
         assert (await ann.get("/v1/nearby")).status_code == 503
 
 
-async def test_an_entry_of_an_unknown_kind_is_passed_over(world: World) -> None:
-    await world.state.call("XADD", keys.feed(), "*", "k", "future", "d", b"?")
+async def test_a_broken_batch_of_reports_is_left_out(world: World) -> None:
+    await world.state.call("XADD", keys.feed(), "*", "k", "r", "d", b"\x01\x09\x00\x00\x00")
     await world.place("ann", *PARIS)
     assert world.hive.ready()[0]
 
 
+async def test_a_server_that_hangs_is_noticed(world: World, state_server: EmbeddedServer) -> None:
+    """Reads stop, so that nobody is shown who may have hidden since; and go on by themselves."""
+    os.kill(state_server.pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(2.7)
+        assert world.hive.ready() == (False, "the state is not answering")
+    finally:
+        os.kill(state_server.pid, signal.SIGCONT)
+    await world.hive.feed.fold_to_tail(3.0)
+    await asyncio.sleep(1.0)
+    assert world.hive.ready() == (True, "")
+
+
 async def test_no_tick_yet_is_not_ready(state: State) -> None:
-    hive = Hive(state, SECRET, Rules(), lambda: 0, lambda n: b"\0" * n)
+    hive = Hive(state, SECRET, Rules(ticks_missed_after_s=float("inf")), lambda: 0, lambda n: b"\0" * n)
     assert hive.ready() == (False, "the feed is still being folded")
     await hive.start()
     assert hive.ready() == (False, "no tick has been seen yet")

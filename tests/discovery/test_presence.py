@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from discovery.people import EVERYONE, People
 from discovery.presence import Presence
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, OWN, Report, pack, unpack
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack, unpack
 from discovery.sealed import Sealer
 from geo import cells
 from geo.crowd import BandsAround
@@ -20,7 +20,7 @@ SEALER = Sealer(b"secret of the presence tests, of 32 bytes")
 EPOCH_MS = 900_000
 STRANGER_EPOCH_MS = 3 * EPOCH_MS
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
-ADULT = CLAIM_KNOWN | CLAIM_ADULT
+ADULT = CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
 
 HOME = cells.cell_of(48.8566, 2.3522, 8)
 CELLS8 = [int(cell) for cell in cells.disk(HOME, 6000.0)[0]][::5]
@@ -196,7 +196,9 @@ def test_an_age_claimed_by_a_shake_counts_at_once_in_a_standing_index() -> None:
     both = Both()
     both.show("ann")
     both.reports([("ann", CELLS8[0], 9_000_000, True)])
-    both.real.fold_reports(unpack(pack([Report("ann", CELLS8[0], both.now_ms + 9_000_000, CLAIM_KNOWN)])), both.now_ms)
+    both.real.fold_reports(
+        unpack(pack([Report("ann", CELLS8[0], both.now_ms + 9_000_000, CLAIM_TOLD | CLAIM_KNOWN)])), both.now_ms
+    )
     assert both.listed() == set()
     both.reports([("ann", CELLS8[0], 0, False)])
     assert {user for user, _ in both.listed()} == {"ann"}

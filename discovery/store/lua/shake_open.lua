@@ -1,6 +1,6 @@
 -- First step of a shake: its idempotency row and the report that moves the person's state machine.
--- KEYS: operation row, feed, both of the person's tag. ARGV: fingerprint, row TTL in ms, packed report.
--- Returns {'new' | 'repeat' | 'other', entry id, ms of the first call's entry id}.
+-- KEYS: operation row, feed, both of the person's tag. ARGV: fingerprint, row TTL in ms, packed report, hive time in ms.
+-- Returns {'new' | 'repeat' | 'other', entry id, hive time of the first call in ms}.
 local row = redis.call('GET', KEYS[1])
 if row then
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
@@ -8,6 +8,5 @@ if row then
   return {fingerprint == ARGV[1] and 'repeat' or 'other', last[1] and last[1][1] or '0-0', at}
 end
 local entry = redis.call('XADD', KEYS[2], '*', 'k', 'r', 'd', ARGV[3])
-local at = string.match(entry, '^%d+')
-redis.call('SET', KEYS[1], ARGV[1] .. '|' .. at, 'PX', ARGV[2])
-return {'new', entry, at}
+redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[4], 'PX', ARGV[2])
+return {'new', entry, ARGV[4]}
