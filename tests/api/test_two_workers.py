@@ -1,0 +1,271 @@
+"""Two real workers are one world: fresh within a second, equal at every edge, replaced when killed, ended by Ctrl-C."""
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from api.doctor import common_edges
+from tests.service import Connection, Service, serving, wait_until_gone
+
+FRESH_S = 1.0
+END_S = 15.0
+UPDATES_A_S = 500
+TRAFFIC_S = 10.0
+WALKERS = 500
+_CONNECTIONS = 16  # to each worker
+_POLL_S = 0.005
+_TURN_S = 0.1
+_TURNS = int(2 * TRAFFIC_S / _TURN_S)
+_SHOWN = ("friends", "nobody")
+_HERE = (48.8566, 2.3522)
+_STEP_DEG = 0.03  # three cells on: every report changes the pending cell
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service"), epoch_s="1", log_level="warning") as running:
+        yield running
+
+
+# --- one world ---
+
+
+class Probe(NamedTuple):
+    """A change that one worker answers, and the read by which another one shows it."""
+
+    write: Callable[[Connection, int], Awaitable[None]]
+    shows: Callable[[Connection, int], Awaitable[bool]]
+
+
+def _probes(service: Service) -> dict[str, Probe]:
+    """Changes of three kinds: settings, a friendship and a position by the app's backend. Each turn another one."""
+    me, operator = service.person("prober", age=None), service.operator
+
+    async def set_visibility(connection: Connection, turn: int) -> None:
+        body = {"visibility": _SHOWN[turn % 2]}
+        (await connection.ask("PATCH", "/v1/me/settings", body, me)).ok()
+
+    async def shows_visibility(connection: Connection, turn: int) -> bool:
+        return bool((await connection.ask("GET", "/v1/me/settings", headers=me)).ok()["visibility"] == _SHOWN[turn % 2])
+
+    async def befriend(connection: Connection, turn: int) -> None:
+        body = {"pairs": [{"a": "prober", "b": f"pal-{turn}", "op": "add"}]}
+        answer = await connection.ask("POST", "/v1/app/friendships", body, operator)
+        assert answer.ok() == {"applied": 1, "skipped": []}
+
+    async def shows_friend(connection: Connection, turn: int) -> bool:
+        friends = (await connection.ask("GET", "/v1/me/friends", headers=me)).ok()["friends"]
+        return any(one["user"] == f"pal-{turn}" and one["state"] == "accepted" for one in friends)
+
+    async def appear(connection: Connection, turn: int) -> None:
+        body = {"positions": [{"user": f"friend-{turn}", "lat": _HERE[0], "lon": _HERE[1]}]}
+        assert (await connection.ask("POST", "/v1/app/positions", body, operator)).ok() == {
+            "accepted": 1,
+            "rejected": [],
+        }
+
+    async def shows_on_radar(connection: Connection, turn: int) -> bool:
+        viewer = service.person("viewer", age=None)
+        friends = (await connection.ask("GET", "/v1/radar?radius_m=1000", headers=viewer)).ok()["friends"]
+        return any(one["user"] == f"friend-{turn}" for one in friends)
+
+    return {
+        "settings": Probe(set_visibility, shows_visibility),
+        "friendship": Probe(befriend, shows_friend),
+        "position": Probe(appear, shows_on_radar),
+    }
+
+
+async def _befriend_viewer(service: Service, connection: Connection) -> None:
+    """A person on the map, and friends of that person who show themselves but were never anywhere."""
+    operator, consent = service.operator, {"version": "1", "at": "2026-11-22T08:00:00Z"}
+    users = ["viewer", *(f"friend-{turn}" for turn in range(_TURNS))]
+    for user in users:
+        shown = {"visibility": "friends", "consent": consent}
+        (await connection.ask("PUT", f"/v1/app/users/{user}", shown, operator)).ok()
+    pairs = [{"a": "viewer", "b": user, "op": "add"} for user in users[1:]]
+    assert (await connection.ask("POST", "/v1/app/friendships", {"pairs": pairs}, operator)).ok()["applied"] == _TURNS
+    body: dict[str, object] = {"positions": [{"user": "viewer", "lat": _HERE[0], "lon": _HERE[1]}]}
+    assert (await connection.ask("POST", "/v1/app/positions", body, operator)).ok()["accepted"] == 1
+
+
+class Traffic:
+    """Reports of many people at a fixed rate through all workers; each one changes a cell."""
+
+    def __init__(self, service: Service, connections: list[Connection]) -> None:
+        self._connections = connections
+        self._people = [service.person(f"walker-{number}") for number in range(WALKERS)]
+        self._turns = itertools.count()
+        self.answered = 0
+        self.seconds = 0.0
+
+    async def run(self, seconds: float) -> None:
+        started_s = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for connection in self._connections:
+                group.create_task(self._report(connection, started_s, started_s + seconds))
+        self.seconds = time.monotonic() - started_s
+
+    async def _report(self, connection: Connection, started_s: float, ends_s: float) -> None:
+        while (due_s := started_s + (turn := next(self._turns)) / UPDATES_A_S) < ends_s:
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            who, step = turn % WALKERS, turn // WALKERS
+            body = {"lat": -40 + who / 10, "lon": who / 5 + step * _STEP_DEG}
+            (await connection.ask("PUT", "/v1/me/position", body, self._people[who])).ok()
+            self.answered += 1
+
+
+async def _delay_s(probe: Probe, turn: int, writer: Connection, reader: Connection) -> float:
+    """Seconds from the answer of one worker until the other shows the change; it must not have shown it before."""
+    assert not await probe.shows(reader, turn)
+    await probe.write(writer, turn)
+    answered_s = time.monotonic()
+    while not await probe.shows(reader, turn):
+        assert time.monotonic() < answered_s + 10 * FRESH_S, "the other worker never saw it"
+        await asyncio.sleep(_POLL_S)
+    return time.monotonic() - answered_s
+
+
+async def test_an_update_is_seen_by_the_other_worker_within_a_second_at_500_updates_a_second(service: Service) -> None:
+    probes = _probes(service)
+    delays: dict[str, list[float]] = {name: [] for name in probes}
+    async with service.by_worker(_CONNECTIONS) as groups, service.by_worker() as ((one,), (other,)):
+        await _befriend_viewer(service, one)
+        await asyncio.sleep(FRESH_S)
+        traffic = Traffic(service, [connection for group in groups for connection in group])
+        running = asyncio.create_task(traffic.run(TRAFFIC_S))
+        try:
+            for turn in range(_TURNS):
+                for name, probe in probes.items():
+                    writer, reader = (one, other) if turn % 2 else (other, one)
+                    delays[name].append(await _delay_s(probe, turn, writer, reader))
+                if running.done():
+                    break
+                await asyncio.sleep(_TURN_S)
+        finally:
+            await running
+    print(f"{traffic.answered / traffic.seconds:.0f} updates/s;", end=" ")
+    print({name: f"{len(found)} probes, at most {max(found):.3f} s" for name, found in delays.items()})
+    assert traffic.answered == UPDATES_A_S * TRAFFIC_S
+    assert traffic.seconds < 1.2 * TRAFFIC_S, "the updates did not come at the rate that is promised for"
+    assert min(map(len, delays.values())) >= 10
+    assert max(itertools.chain.from_iterable(delays.values())) < FRESH_S
+
+
+async def test_digests_of_the_last_three_common_edges_are_equal(service: Service) -> None:
+    """With people who move, so that each edge has another digest."""
+    async with service.by_worker(2) as groups:
+        traffic = Traffic(service, [connection for group in groups for connection in group])
+        await traffic.run(4.0)
+        edges = await _three_common_edges(service)
+    assert all(len(set(found.values())) == 1 for _, found in edges), edges
+    assert len({next(iter(found.values())) for _, found in edges}) == 3, "nothing happened between the edges"
+    assert [edge % 1000 for edge, _ in edges] == [0, 0, 0]
+
+
+async def _three_common_edges(service: Service) -> list[tuple[int, dict[str, str]]]:
+    ends_s = time.monotonic() + 10
+    while True:
+        status = await asyncio.to_thread(service.status)
+        assert len(status["workers"]) == 2
+        assert {row["pid"] for row in status["workers"]} == set(service.worker_pids())
+        if len(edges := common_edges(status)) == 3:
+            return edges
+        assert time.monotonic() < ends_s, status
+        await asyncio.sleep(0.2)
+
+
+# --- the end of one, the end of all ---
+
+
+@asynccontextmanager
+async def _survivor(service: Service) -> AsyncIterator[tuple[int, Connection]]:
+    """The pid of the first worker, and a connection to the other one."""
+    async with service.by_worker() as ((_,), (kept,)):
+        yield service.worker_pids()[0], kept
+
+
+async def test_a_killed_worker_is_replaced_while_the_other_goes_on(service: Service) -> None:
+    me, body = service.person("witness"), {"lat": 1.5, "lon": 2.5, "ttl_s": 28_800}
+    async with _survivor(service) as (victim, kept):
+        before = (await kept.ask("PUT", "/v1/me/position", body, me)).ok()
+        os.kill(victim, signal.SIGKILL)
+        ends_s = time.monotonic() + 20
+        while victim in service.worker_pids() or len(service.worker_pids()) < 2:
+            assert time.monotonic() < ends_s, "nobody took the place of the killed worker"
+            assert (await kept.ask("PUT", "/v1/me/position", body, me)).ok()["expires_at"]
+            await asyncio.sleep(0.02)
+        assert (await kept.ask("GET", "/v1/me/position", headers=me)).ok()["published"] == before["published"]
+    assert victim not in service.worker_pids()
+    await _ready_on_all(service)
+    async with service.by_worker() as groups:
+        for (connection,) in groups:
+            assert (await connection.ask("GET", "/v1/me/position", headers=me)).ok()["published"] == before["published"]
+    assert len({found for _, by_worker in await _three_common_edges(service) for found in by_worker.values()}) <= 3
+
+
+async def _ready_on_all(service: Service) -> None:
+    ends_s = time.monotonic() + 20
+    async with service.by_worker() as groups:
+        for (connection,) in groups:
+            while (await connection.ask("GET", "/readyz")).status != 200:
+                assert time.monotonic() < ends_s, "the new worker never became ready"
+                await asyncio.sleep(_TURN_S)
+
+
+async def test_ctrl_c_ends_everything_and_the_next_start_has_the_data(tmp_path: Path) -> None:
+    with serving(tmp_path, epoch_s="1") as service:
+        me, friend = service.person("ada"), service.person("ben")
+        async with service.by_worker() as ((one,), (other,)):
+            written = await _write_some(service, one, other)
+        pids = [*service.pids(), service.server_pid]
+        assert len(set(pids)) == 3
+        started_s = time.monotonic()
+        assert await asyncio.to_thread(service.interrupt) == 0
+        wait_until_gone(pids, 0.5)
+        assert time.monotonic() - started_s < END_S
+        with pytest.raises(ConnectionRefusedError):
+            service.get("/healthz")
+        await asyncio.to_thread(service.start)
+        async with service.by_worker() as groups:
+            for (connection,) in groups:
+                assert await _read_some(service, connection, me, friend) == written
+    assert "Traceback" not in service.log.read_text()
+
+
+async def _write_some(service: Service, one: Connection, other: Connection) -> list[Any]:
+    """A bit of everything that is kept, through both workers."""
+    me, friend, operator = service.person("ada"), service.person("ben"), service.operator
+    (await one.ask("PATCH", "/v1/me/settings", {"visibility": "friends", "bottles": "on"}, me)).ok()
+    (await other.ask("PUT", "/v1/me/position", {"lat": 48.85, "lon": 2.35, "ttl_s": 28_800}, me)).ok()
+    (await other.ask("PATCH", "/v1/me/settings", {"bottles": "on"}, friend)).ok()
+    (await one.ask("PUT", "/v1/me/friends/ben", {"precision": "near"}, me)).ok()
+    (await other.ask("PUT", "/v1/me/friends/ada", {"precision": "city"}, friend)).ok()
+    (await one.ask("PUT", "/v1/me/blocks/eve", headers=me)).ok(204)
+    (await other.ask("POST", "/v1/bottles", {"text": "hello"}, me | {"Idempotency-Key": "throw"})).ok(201)
+    (await one.ask("PUT", "/v1/brands/shop", {"name": "A shop"}, operator)).ok()
+    stores = b"store_id,name,lat,lon\na,Near,48.86,2.35\n"
+    (await one.ask("PUT", "/v1/brands/shop/stores", stores, operator | {"Content-Type": "text/csv"})).ok()
+    await asyncio.sleep(FRESH_S)
+    return await _read_some(service, one, me, friend)
+
+
+async def _read_some(service: Service, worker: Connection, me: dict[str, str], friend: dict[str, str]) -> list[Any]:
+    """What is kept of it, without what moves with time."""
+    paths = ("/v1/me/settings", "/v1/me/friends", "/v1/me/blocks", "/v1/me/bottles")
+    found = [(await worker.ask("GET", path, headers=me)).ok() for path in paths]
+    found.append((await worker.ask("GET", "/v1/me/friends", headers=friend)).ok())
+    place = (await worker.ask("GET", "/v1/me/position", headers=me)).ok()
+    found.append([place["expires_at"], place["published"], place["visibility"]])
+    found.append((await worker.ask("GET", "/v1/brands/shop/stores/a", headers=service.operator)).ok())
+    assert found[1]["friends"][0]["state"] == "accepted"
+    assert [one["user"] for one in found[2]["blocks"]] == ["eve"]
+    return [*found, len(found[3]["bottles"])]
