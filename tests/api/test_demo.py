@@ -233,10 +233,10 @@ async def demo(state: State, state_server: EmbeddedServer, tmp_path: Path) -> As
 async def test_a_ready_world_gives_you_people_friends_stores_and_a_bottle(demo: Demo) -> None:
     hive = demo.hive
     assert await hive.state.call("GET", keys.demo_ready()) == b"first"
-    page = await hive.nearby.page(YOU, 20_000, 100, None, hive.now_ms)
+    page = await hive.nearby.page(YOU, 20_000, 100, None)
     assert len(page.people) == NEAR - 2
     assert {found.user for found in page.people} <= {f"sim-{number:05d}" for number in range(1, NEAR + 1)}
-    radar = await hive.radar.around(YOU, 10_000, hive.now_ms)
+    radar = await hive.radar.around(YOU, 10_000)
     assert {friend.user: friend.precision for friend in radar.friends} == {"sim-00001": "near", "sim-00002": "area"}
     assert hive.presence.count_live(hive.now_ms) == PEOPLE + 1
     everybody = np.array([hive.people.slot(f"sim-{number:05d}") for number in range(1, PEOPLE + 1)], np.int32)

@@ -329,12 +329,14 @@ async def test_a_broken_batch_of_reports_is_left_out(world: World) -> None:
 
 async def test_a_server_that_hangs_is_noticed(world: World, state_server: EmbeddedServer) -> None:
     """Reads stop, so that nobody is shown who may have hidden since; and go on by themselves."""
-    os.kill(state_server.pid, signal.SIGSTOP)
+    pid = state_server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(2.7)
         assert world.hive.ready() == (False, "the state is not answering")
     finally:
-        os.kill(state_server.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
     await world.hive.feed.fold_to_tail(3.0)
     await asyncio.sleep(1.0)
     assert world.hive.ready() == (True, "")
