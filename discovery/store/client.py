@@ -230,6 +230,8 @@ def _check_url(url: str) -> None:
 
 
 def _away(failure: BaseException, sent: bool) -> StateAway:
+    if isinstance(failure, StateAway):
+        return StateAway(failure.detail, outcome_unknown=sent)
     # The text of redis-py names the socket or host: that is for the log, the detail is for callers.
     log.warning("state_call_failed", error=type(failure).__name__, reason=str(failure), sent=sent)
     detail = "state did not answer in time" if isinstance(failure, TimeoutError) else "state is away"
