@@ -132,7 +132,7 @@ class Town:
             options.pop("json", None)
         if "content" in more and name != "put_stores":
             options["headers"]["Content-Type"] = "application/json"
-        (method,) = route.methods or ()
+        method = next(iter(route.methods or ()))
         url = more.pop("url", row.path)
         return await self.clients[who or default_who].request(method, url, **(options | more))
 
