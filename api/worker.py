@@ -45,7 +45,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
         bottle_picks_per_day=settings.bottle_picks_per_day,
     )
     secret = settings.privacy_secret.get_secret_value().encode()
-    return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes)
+    return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, time.monotonic)
 
 
 def worker_main(settings: Settings, demo_run: str, context: WorkerContext) -> None:

@@ -49,7 +49,10 @@ class Rules:
 
 
 class Hive:
-    """All features on one state client. ``random32`` gives uniform 32-bit integers, ``random_bytes`` n random bytes."""
+    """All features on one state client. ``random32`` gives uniform 32-bit integers, ``random_bytes`` n random bytes.
+
+    ``monotonic`` (seconds) only measures how long nothing was read; every rule runs on hive time.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Hive:
         rules: Rules,
         random32: Callable[[], int],
         random_bytes: Callable[[int], bytes],
+        monotonic: Callable[[], float],
     ) -> None:
         self.state = state
         self.rules = rules
@@ -66,7 +70,7 @@ class Hive:
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.presence = Presence(self.people, self.sealer.epoch_key)
-        self.feed = Follower(state, keys.feed(), self._fold, self.presence.on_time)
+        self.feed = Follower(state, keys.feed(), self._fold, self.presence.on_time, monotonic)
         self.writer = Writer(state, self.feed)
         self.settings = Settings(self.people, self.writer)
         self.positions = Positions(self.people, self.presence, self.friendships, self.writer)
@@ -76,7 +80,7 @@ class Hive:
         self.nearby = Nearby(self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer)
         self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
         self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
-        self.shake_feed = Follower(state, keys.shake_feed(), self._fold_shake, self._on_shake_time)
+        self.shake_feed = Follower(state, keys.shake_feed(), self._fold_shake, self._on_shake_time, monotonic)
         self.shakes = Shakes(
             self.people,
             self.presence,

@@ -97,7 +97,14 @@ async def open_world(state: State, data_dir: Path, start_ms: int = START_MS) -> 
     """A started world at ``start_ms``."""
     settings = load_settings(data_dir=data_dir, epoch_s=EPOCH_MS // 1000)
     draws = random.Random(7)
-    hive = Hive(state, SECRET, Rules(ticks_missed_after_s=math.inf), lambda: draws.getrandbits(32), draws.randbytes)
+    hive = Hive(
+        state,
+        SECRET,
+        Rules(ticks_missed_after_s=math.inf),
+        lambda: draws.getrandbits(32),
+        draws.randbytes,
+        time.monotonic,
+    )
     await hive.start()
     world = World(state, settings, hive)
     await world.at(start_ms)

@@ -41,11 +41,14 @@ class Follower:
     ``on_time(now_ms, epoch_ms)`` is called before each entry is folded, whenever hive time or the epoch length moved.
     """
 
-    def __init__(self, state: State, key: str, fold: Fold, on_time: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, state: State, key: str, fold: Fold, on_time: Callable[[int, int], None], monotonic: Callable[[], float]
+    ) -> None:
         self._state = state
         self.key = key
         self._fold = fold
         self._on_time = on_time
+        self._monotonic = monotonic
         self.hive = HiveTime()
         self.epoch_ms = 0
         self.position: EntryId = (0, 0)
@@ -72,16 +75,16 @@ class Follower:
         while self.position < target:
             await self._read_once(block_ms=None)
         self.caught_up = self._following = True
-        self._read_at_s = self._moved_at_s = asyncio.get_running_loop().time()
+        self._read_at_s = self._moved_at_s = self._monotonic()
 
     @property
     def connected(self) -> bool:
         """Whether entries are being read: the last read succeeded, and not long ago."""
-        return self._following and asyncio.get_running_loop().time() - self._read_at_s < _STALE_S
+        return self._following and self._monotonic() - self._read_at_s < _STALE_S
 
     def idle_s(self) -> float:
         """Seconds since hive time last moved here."""
-        return asyncio.get_running_loop().time() - self._moved_at_s
+        return self._monotonic() - self._moved_at_s
 
     async def follow(self) -> None:
         """Fold for ever; survives a lost connection by reading on from the last folded entry.
@@ -129,7 +132,7 @@ class Follower:
         command += ["STREAMS", self.key, after]
         call = self._state.call if client is None else client.execute_command
         entries = _entries(await call(*command))
-        self._read_at_s = asyncio.get_running_loop().time()
+        self._read_at_s = self._monotonic()
         if entries:
             self._moved_at_s = self._read_at_s
         for raw_id, fields in entries:

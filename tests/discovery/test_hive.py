@@ -34,7 +34,12 @@ async def second_world(first: World) -> AsyncIterator[World]:
     """Another worker on the same state, that starts now."""
     draws = random.Random(8)
     hive = Hive(
-        first.state, SECRET, Rules(ticks_missed_after_s=float("inf")), lambda: draws.getrandbits(32), draws.randbytes
+        first.state,
+        SECRET,
+        Rules(ticks_missed_after_s=float("inf")),
+        lambda: draws.getrandbits(32),
+        draws.randbytes,
+        time.monotonic,
     )
     await hive.start()
     world = World(first.state, first.settings, hive)
@@ -343,7 +348,7 @@ async def test_a_server_that_hangs_is_noticed(world: World, state_server: Embedd
 
 
 async def test_no_tick_yet_is_not_ready(state: State) -> None:
-    hive = Hive(state, SECRET, Rules(ticks_missed_after_s=float("inf")), lambda: 0, lambda n: b"\0" * n)
+    hive = Hive(state, SECRET, Rules(ticks_missed_after_s=float("inf")), lambda: 0, lambda n: b"\0" * n, time.monotonic)
     assert hive.ready() == (False, "the feed is still being folded")
     await hive.start()
     assert hive.ready() == (False, "no tick has been seen yet")
