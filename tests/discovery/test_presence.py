@@ -218,7 +218,7 @@ def test_a_suspension_ends_in_every_index_at_the_same_stranger_edge() -> None:
         assert {user for user, _ in both.listed()} == {"ann"}
 
 
-@pytest.mark.parametrize("count", [1024, 1025, 5000])
+@pytest.mark.parametrize("count", [1024, 1025, 2100])
 def test_more_people_than_the_first_columns_hold(count: int) -> None:
     both = Both()
     both.reports([(f"u{n}", CELLS8[n % len(CELLS8)], 9_000_000, True) for n in range(count)])
