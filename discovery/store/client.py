@@ -193,6 +193,8 @@ class State:
                 await self._exchange_on_a_connection(calls)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             failure = error
+            # The text of redis-py names the socket or host: that is for the log, not for callers.
+            log.warning("state_calls_failed", calls=len(calls), error=type(error).__name__, reason=str(error))
         finally:
             for call in calls:
                 if not call.answer.done():
@@ -232,8 +234,6 @@ def _check_url(url: str) -> None:
 def _away(failure: BaseException, sent: bool) -> StateAway:
     if isinstance(failure, StateAway):
         return StateAway(failure.detail, outcome_unknown=sent)
-    # The text of redis-py names the socket or host: that is for the log, the detail is for callers.
-    log.warning("state_call_failed", error=type(failure).__name__, reason=str(failure), sent=sent)
     detail = "state did not answer in time" if isinstance(failure, TimeoutError) else "state is away"
     return StateAway(detail, outcome_unknown=sent)
 
