@@ -121,7 +121,7 @@ class Worker:
             self._hive.hold("the demo world is being built")
         await self._start()
         gc.collect()
-        gc.freeze()  # what stands now stays: collections look only at what requests make (STATE.md "Limits and cost")
+        gc.freeze()  # what stands now stays: collections look only at what requests make
         gc.set_threshold(10_000, 50, 100)
         if self._demo_run:
             await self._wait_for_demo()

@@ -4,7 +4,7 @@ A bottle has exactly one owner at a time: the sea, one holder, or (once answered
 script on the ``{sea}`` slot (``store/lua/bottle_*.lua``), idempotent, on the clock of the server. Age, suspension and
 ``bottles: on`` are checked by who calls this.
 
-Rules beyond API.md:
+Rules beyond the API contract:
 - A repeat of a throw renders the same bottle; of a pick, the same bottle while the caller still has it and neither has
   blocked the other, else none. A pick that found the sea empty took nothing and leaves its key free: it may try again.
 - A hold ends after ``hold_s``, or with the bottle. Who once held a bottle never gets it again; a late reply is a

@@ -1,6 +1,6 @@
 """Keys that derive from ``PRIVACY_SECRET``: sealed texts (cursors, ids), keyed hashes, epoch keys.
 
-Everything here is deterministic on purpose: equal inputs under an equal secret give equal bytes (PRIVACY.md, T0).
+Everything here is deterministic on purpose: equal inputs under an equal secret give equal bytes.
 """
 
 import base64

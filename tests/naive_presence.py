@@ -1,6 +1,6 @@
 """Slow, obvious twin of presence: the three kernels on plain lists, and the whole state machine on plain dicts.
 
-Written from PRIVACY.md "As decided": one state machine a person, at resolution 8. A report is published at once only
+Written from the rules in words: one state machine a person, at resolution 8. A report is published at once only
 for who was never seen, or was absent for the whole stranger epoch before the last stranger edge; else it is pending
 until the next edge. What strangers see moves at stranger edges, every third. A shake moves the cells but makes no
 presence. Whatever ends presence, the cell stays.

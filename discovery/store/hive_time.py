@@ -1,4 +1,4 @@
-"""Hive time: the clock that the feed carries, so that workers at one entry hold one time (STATE.md)."""
+"""Hive time: the clock that the feed carries, so that workers at one entry hold one time."""
 
 
 class HiveTime:

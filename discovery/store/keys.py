@@ -3,7 +3,7 @@
 Keys of one tag live in one slot, so that one script may change them together; ``client.State.run`` refuses two tags.
 """
 
-SHARDS = 1  # one server, one shard; Cluster gets 16 (STATE.md "Shards and the feed")
+SHARDS = 1  # one server, one shard; Cluster gets 16
 
 
 def shard_of(user: str) -> int:
@@ -49,7 +49,7 @@ def blocks(user: str) -> str:
 
 
 def operation(user: str, purpose: str, key_hash: str) -> str:
-    """String. Fingerprint and time of one idempotent operation. TTL 24 h, as API.md promises for the key."""
+    """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
     return f"{_tag(user)}:op:{purpose}:{key_hash}:{user}"
 
 
@@ -63,7 +63,7 @@ def demo_ready() -> str:
     return "{s00}:demo_ready"
 
 
-# --- shakes: tag {shake}, one ordered stream for the world (STATE.md "Shake: one stream, one rule") ---
+# --- shakes: tag {shake}, one ordered stream for the world ---
 
 
 def shake_feed() -> str:

@@ -1,4 +1,4 @@
-"""Ticks: what keeps a feed's hive time going in silence, and true when the server's clock is stepped (STATE.md).
+"""Ticks: what keeps a feed's hive time going in silence, and true when the server's clock is stepped.
 
 Only the supervisor runs tickers. The arithmetic is :class:`TickPlan`, pure; :class:`Ticker` feeds it from a server.
 """

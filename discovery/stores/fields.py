@@ -39,7 +39,7 @@ class Store(NamedTuple):
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` has the form of an id (API.md "Conventions")."""
+    """Whether ``text`` has the form of an id of the API."""
     return _ID.fullmatch(text) is not None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# The fields of a store (API.md "Stores") that an import may set, in the order of its card; ``zone`` has its own call.
+# The fields of a store of the API that an import may set, in the order of its card; ``zone`` has its own call.
 TEXT_FIELDS = (
     "name",
     "address",
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
     message: str
 
     def as_json(self) -> dict[str, object]:
-        """As API.md shows it."""
+        """As the API shows it."""
         return self._asdict()
 
 

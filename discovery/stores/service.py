@@ -35,7 +35,7 @@ class ImportReport:
     version: int
 
     def as_json(self) -> dict[str, object]:
-        """As API.md shows it."""
+        """As the API shows it."""
         return {**asdict(self.difference), "rejected": self.rejected, "warnings": self.warnings}
 
 

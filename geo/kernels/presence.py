@@ -1,4 +1,4 @@
-"""Fold of position reports into the per-person columns: one state machine a person (PRIVACY.md "As decided")."""
+"""Fold of position reports into the per-person columns: one state machine a person."""
 
 import numpy as np
 from numba import njit

@@ -233,7 +233,7 @@ def test_distance_to_a_ring_of_one_point_or_of_equal_points() -> None:
 
 
 def test_uncertainty() -> None:
-    # PRIVACY.md: 906 m for the average hexagon of resolution 7, at least 644 m (pentagons).
+    # Declared: 906 m for the average hexagon of resolution 7, at least 644 m (pentagons).
     for cell in h3.get_pentagons(7):
         assert 643 < privacy.uncertainty_m(cell) < 646
     cell = h3.latlng_to_cell(LAT, LON, 7)
