@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from discovery.errors import AdultsOnly, Invalid, StillRunning
-from discovery.people import NOBODY, VISIBILITIES, People
+from discovery.people import AGE_UNKNOWN, AGES, NOBODY, VISIBILITIES, People
 from discovery.store import keys
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
@@ -88,6 +88,13 @@ class Settings:
         slot = self._people.slot(user)
         if person is not None and (slot is None or self._people.persons.get(slot) != person):
             await self._write(user, {"person": person})
+
+    async def note_age(self, user: str, claim: str | None) -> None:
+        """Remember the age that a token states, for whom nothing else tells the feed: friendships depend on it."""
+        slot = self._people.slot(user)
+        known = AGE_UNKNOWN if slot is None else int(self._people.age_claim[slot])
+        if known != AGES.index(claim):
+            await self._write(user, {"claim": claim})
 
     async def change_by_app(
         self,

@@ -31,6 +31,9 @@ TOKEN_TTL_S = 7200
 _HEARTBEAT_S = 2.0  # the service closes a connection that was silent for 5 s
 _START_TRIES = 3  # somebody else may take a free port before the service does
 
+# Ends the service when the tests were killed before they could: their end of the pipe closes with them.
+_WATCH = "import os,signal,sys\nos.read(0,1)\nos.killpg(int(sys.argv[1]),signal.SIGTERM)"
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -103,6 +106,7 @@ class Service:
         self.environment = kept | {f"NEARHIVE_{name.upper()}": value for name, value in settings.items()}
         self.environment["NEARHIVE_DATA_DIR"] = str(self.data_dir)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: subprocess.Popen[bytes] | None = None
 
     # --- life ---
 
@@ -124,6 +128,8 @@ class Service:
         command = [str(NEARHIVE), "serve", "--port", str(self.port), "--workers", str(WORKERS)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, process_group=0)
+        watch = [sys.executable, "-c", _WATCH, str(self._process.pid)]
+        self._watch = subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0)
         while self._said_ready() == said:
             assert self._process.poll() is None, f"the service ended: {self.log_end()}"
             assert time.monotonic() - started_s < READY_S, f"not ready in {READY_S} s: {self.log_end()}"
@@ -134,6 +140,7 @@ class Service:
     def kill(self) -> None:
         """SIGKILL to every process of the service; the supervisor first, so that it replaces nobody."""
         assert self._process is not None
+        self._end_watch()
         pids = [self._process.pid, *self.pids()]
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -145,6 +152,7 @@ class Service:
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to the process group; the exit status. Fails when a process is left after ``END_S``."""
         assert self._process is not None
+        self._end_watch()
         pids = self.pids()
         os.killpg(self._process.pid, signal.SIGINT)
         status = self._process.wait(END_S)
@@ -156,13 +164,23 @@ class Service:
         """However it stands, leave no process behind."""
         if self._process is None:
             return
+        if self._process.poll() is not None:
+            self._end_watch()
+            self._process = None
+            return
         try:
             self.interrupt()
-        except (subprocess.TimeoutExpired, AssertionError):
+        except subprocess.TimeoutExpired:
             self.kill()
             raise
-        except ProcessLookupError:
-            self._process = None
+
+    def _end_watch(self) -> None:
+        """First of all: it would signal a pid that may be somebody else's by then."""
+        if self._watch is not None and self._watch.stdin is not None:
+            self._watch.kill()
+            self._watch.wait()
+            self._watch.stdin.close()
+        self._watch = None
 
     def pids(self) -> list[int]:
         """All processes that the supervisor started, directly or not."""

@@ -44,6 +44,7 @@ class FriendsOut(BaseModel):
 @router.put("/{user}")
 async def put_friend(user: UserPath, caller: KnownCaller, hive: HiveDep, body: FriendIn = _DEFAULT) -> FriendOut:
     """Ask for a friendship, accept one, or change what I show. The same bytes for any id, existing or not."""
+    await hive.settings.note_age(caller.user, caller.age)
     return _out(await hive.friends.show(caller.user, user, body.precision, body.until, caller.age))
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from api.doctor import common_edges
-from tests.service import Connection, Service, serving, wait_until_gone
+from tests.service import Connection, Service, for_all, serving, wait_until_gone
 
 FRESH_S = 1.0
 END_S = 15.0
@@ -84,17 +84,20 @@ def _probes(service: Service) -> dict[str, Probe]:
     }
 
 
-async def _befriend_viewer(service: Service, connection: Connection) -> None:
+async def _befriend_viewer(service: Service, connections: list[Connection]) -> None:
     """A person on the map, and friends of that person who show themselves but were never anywhere."""
-    operator, consent = service.operator, {"version": "1", "at": "2026-11-22T08:00:00Z"}
-    users = ["viewer", *(f"friend-{turn}" for turn in range(_TURNS))]
-    for user in users:
-        shown = {"visibility": "friends", "consent": consent}
+    operator, users = service.operator, ["viewer", *(f"friend-{turn}" for turn in range(_TURNS))]
+    shown = {"visibility": "friends", "consent": {"version": "1", "at": "2026-11-22T08:00:00Z"}}
+
+    async def show(connection: Connection, user: str) -> None:
         (await connection.ask("PUT", f"/v1/app/users/{user}", shown, operator)).ok()
+
+    await for_all(connections, users, show)
     pairs = [{"a": "viewer", "b": user, "op": "add"} for user in users[1:]]
-    assert (await connection.ask("POST", "/v1/app/friendships", {"pairs": pairs}, operator)).ok()["applied"] == _TURNS
-    body: dict[str, object] = {"positions": [{"user": "viewer", "lat": _HERE[0], "lon": _HERE[1]}]}
-    assert (await connection.ask("POST", "/v1/app/positions", body, operator)).ok()["accepted"] == 1
+    answer = await connections[0].ask("POST", "/v1/app/friendships", {"pairs": pairs}, operator)
+    assert answer.ok()["applied"] == _TURNS
+    body = {"positions": [{"user": "viewer", "lat": _HERE[0], "lon": _HERE[1]}]}
+    assert (await connections[0].ask("POST", "/v1/app/positions", body, operator)).ok()["accepted"] == 1
 
 
 class Traffic:
@@ -138,9 +141,10 @@ async def test_an_update_is_seen_by_the_other_worker_within_a_second_at_500_upda
     probes = _probes(service)
     delays: dict[str, list[float]] = {name: [] for name in probes}
     async with service.by_worker(_CONNECTIONS) as groups, service.by_worker() as ((one,), (other,)):
-        await _befriend_viewer(service, one)
+        all_of_them = [connection for group in groups for connection in group]
+        await _befriend_viewer(service, all_of_them)
         await asyncio.sleep(FRESH_S)
-        traffic = Traffic(service, [connection for group in groups for connection in group])
+        traffic = Traffic(service, all_of_them)
         running = asyncio.create_task(traffic.run(TRAFFIC_S))
         try:
             for turn in range(_TURNS):
@@ -154,11 +158,11 @@ async def test_an_update_is_seen_by_the_other_worker_within_a_second_at_500_upda
             await running
     print(f"{traffic.answered / traffic.seconds:.0f} updates/s;", end=" ")
     print({name: f"{len(found)} probes, at most {max(found):.3f} s" for name, found in delays.items()})
+    assert max(itertools.chain.from_iterable(delays.values())) < FRESH_S
+    assert min(map(len, delays.values())) >= 10
     assert traffic.answered == UPDATES_A_S * TRAFFIC_S
     # A machine that is busy with other things may be slower; then it is fresh under all that it can take.
     assert traffic.seconds < 2 * TRAFFIC_S, "the updates came at less than half the rate that is promised for"
-    assert min(map(len, delays.values())) >= 10
-    assert max(itertools.chain.from_iterable(delays.values())) < FRESH_S
 
 
 async def test_digests_of_the_last_three_common_edges_are_equal(service: Service) -> None:
@@ -189,8 +193,10 @@ async def test_metrics_tell_of_all_workers(service: Service) -> None:
     async with service.by_worker() as ((one,), (other,)):
         for connection in (one, other, other):
             assert (await connection.ask("GET", "/v1/nowhere")).status == 404
-        after = await asyncio.to_thread(_requests, service)
-    assert after - before == 3
+        ends_s = time.monotonic() + FRESH_S  # a request is counted when its answer is out
+        while (counted := await asyncio.to_thread(_requests, service) - before) < 3 and time.monotonic() < ends_s:
+            await asyncio.sleep(0.05)
+    assert counted == 3
 
 
 def _requests(service: Service) -> float:
@@ -263,7 +269,6 @@ async def _write_some(service: Service, one: Connection, other: Connection) -> l
     me, friend, operator = service.person("ada"), service.person("ben"), service.operator
     (await one.ask("PATCH", "/v1/me/settings", {"visibility": "friends", "bottles": "on"}, me)).ok()
     (await other.ask("PUT", "/v1/me/position", {"lat": 48.85, "lon": 2.35, "ttl_s": 28_800}, me)).ok()
-    (await other.ask("PATCH", "/v1/me/settings", {"bottles": "on"}, friend)).ok()
     (await one.ask("PUT", "/v1/me/friends/ben", {"precision": "near"}, me)).ok()
     (await other.ask("PUT", "/v1/me/friends/ada", {"precision": "city"}, friend)).ok()
     (await one.ask("PUT", "/v1/me/blocks/eve", headers=me)).ok(204)
