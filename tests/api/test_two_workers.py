@@ -180,9 +180,8 @@ async def _three_common_edges(service: Service) -> list[tuple[int, dict[str, str
     ends_s = time.monotonic() + 10
     while True:
         status = await asyncio.to_thread(service.status)
-        assert len(status["workers"]) == 2
-        assert {row["pid"] for row in status["workers"]} == set(service.worker_pids())
-        if len(edges := common_edges(status)) == 3:
+        of_all = {row["pid"] for row in status["workers"]} == set(service.worker_pids())  # a new one has no row yet
+        if of_all and len(edges := common_edges(status)) == 3:
             return edges
         assert time.monotonic() < ends_s, status
         await asyncio.sleep(0.2)
@@ -194,8 +193,9 @@ async def test_metrics_tell_of_all_workers(service: Service) -> None:
         for connection in (one, other, other):
             assert (await connection.ask("GET", "/v1/nowhere")).status == 404
         ends_s = time.monotonic() + FRESH_S  # a request is counted when its answer is out
-        while (counted := await asyncio.to_thread(_requests, service) - before) < 3 and time.monotonic() < ends_s:
-            await asyncio.sleep(0.05)
+        counted = 0.0
+        while counted < 3 and time.monotonic() < ends_s:
+            counted = await asyncio.to_thread(_requests, service) - before
     assert counted == 3
 
 
@@ -232,7 +232,7 @@ async def test_a_killed_worker_is_replaced_while_the_other_goes_on(service: Serv
     async with service.by_worker() as groups:
         for (connection,) in groups:
             assert (await connection.ask("GET", "/v1/me/position", headers=me)).ok()["published"] == before["published"]
-    assert len({found for _, by_worker in await _three_common_edges(service) for found in by_worker.values()}) <= 3
+    assert all(len(set(found.values())) == 1 for _, found in await _three_common_edges(service))
 
 
 async def _ready_on_all(service: Service) -> None:
