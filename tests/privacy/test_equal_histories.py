@@ -8,14 +8,13 @@ compared byte by byte, headers included, but for the date and the request id.
 import random
 from pathlib import Path
 
-import pytest
-
 from discovery.store.client import State
 from geo import cells
 from tests.world import EPOCH_MS, PARIS, World, open_world
 
 Point = tuple[float, float]
 _TRACK = 4  # cells that the victim visits
+_CASES = 3
 
 
 def point_in(cell: int, draws: random.Random, *, near_border: bool) -> Point:
@@ -81,23 +80,29 @@ def reports(track: list[int], draws: random.Random) -> list[list[Point]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(3))
-async def test_equal_visible_histories_give_equal_bytes(state: State, tmp_path: Path, seed: int, case: int) -> None:
-    draws = random.Random(seed * 10 + case)
+def track(draws: random.Random) -> list[int]:
+    """Cells of one visit after the other that do not touch, so that hysteresis cannot keep the old one."""
     near = [int(cell) for cell in cells.disk(cells.cell_of(*PARIS, 8), 6000.0)[0]]
-    far_enough = [near[0]]
-    while len(far_enough) < _TRACK:  # steps of cells that do not touch, so that hysteresis cannot keep the old one
+    visited = [near[0]]
+    while len(visited) < _TRACK:
         cell = draws.choice(near)
-        if cells.distance_m(cell, far_enough[-1]) > 2000:
-            far_enough.append(cell)
-    transcripts = []
-    for _ in range(2):
-        await state.call("FLUSHALL")
-        async with open_world(state, tmp_path) as world:
-            transcripts.append(await run(world, reports(far_enough, draws)))
-    differing = [i for i, (a, b) in enumerate(zip(*transcripts, strict=True)) if a != b]
-    assert differing == []
-    assert any(b"victim" in answer for answer in transcripts[0])
+        if cells.distance_m(cell, visited[-1]) > 2000:
+            visited.append(cell)
+    return visited
+
+
+async def test_equal_visible_histories_give_equal_bytes(state: State, tmp_path: Path, seed: int, scale: int) -> None:
+    draws = random.Random(seed)
+    for _ in range(_CASES * scale):
+        visited = track(draws)
+        transcripts = []
+        for _run in range(2):
+            await state.call("FLUSHALL")
+            async with open_world(state, tmp_path) as world:
+                transcripts.append(await run(world, reports(visited, draws)))
+        differing = [i for i, (a, b) in enumerate(zip(*transcripts, strict=True)) if a != b]
+        assert differing == []
+        assert any(b"victim" in answer for answer in transcripts[0])
 
 
 async def test_the_comparison_can_fail(state: State, tmp_path: Path) -> None:
