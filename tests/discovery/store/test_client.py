@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,15 @@ async def xread(client: Any, *arguments: str | int) -> Any:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> "EmbeddedServer":
-    """A server of this test's own, to be stopped and killed."""
+def own_server(tmp_path: Path) -> "Iterator[EmbeddedServer]":
+    """A server of this test's own, to be stopped and killed; ended here when the test did not get so far."""
     server = EmbeddedServer(DataDir.take(tmp_path / "own", time.monotonic), time.monotonic)
     server.start()
-    return server
+    yield server
+    if server.running:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGCONT)
+        server.stop()
 
 
 async def test_a_server_that_hangs_leaves_the_outcome_unknown(own_server: EmbeddedServer) -> None:
@@ -163,7 +168,7 @@ async def test_calls_that_never_left_have_a_known_outcome(own_server: EmbeddedSe
     outcomes = await asyncio.gather(*first, late, return_exceptions=True)
     assert all(isinstance(outcome, StateAway) for outcome in outcomes)
     os.kill(own_server.pid, signal.SIGCONT)
-    assert await state.call("GET", "{t}:late") is (b"1" if getattr(outcomes[-1], "outcome_unknown", None) else None)
+    assert await state.call("GET", "{t}:late") == (b"1" if getattr(outcomes[-1], "outcome_unknown", None) else None)
     await state.close()
     own_server.stop()
 
