@@ -74,7 +74,9 @@ async def test_ten_thousand_cancelled_calls_shift_nobodys_reply(state: State, se
             assert await state.call("ECHO", key) == key.encode()
 
     cancelled = answered = start = 0
-    while cancelled < 10_000:  # how many of a round are too late to be cancelled depends on the machine
+    while (
+        cancelled < 10_000 or answered < 8_000
+    ):  # how many of a round are too late to be cancelled depends on the machine
         tasks = [asyncio.create_task(ask(start + offset)) for offset in range(500)]
         for _ in range(chance.randrange(12)):  # let them get waiting, sent, or partly answered
             await asyncio.sleep(0)
@@ -87,7 +89,6 @@ async def test_ten_thousand_cancelled_calls_shift_nobodys_reply(state: State, se
             answered += result is None
         start += len(tasks)
         assert cancelled + answered == start, "a call got another's reply or failed"
-    assert answered >= 8_000
 
 
 async def test_a_call_cancelled_before_it_was_sent_is_not_sent(state: State) -> None:
