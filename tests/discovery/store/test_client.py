@@ -74,9 +74,8 @@ async def test_ten_thousand_cancelled_calls_shift_nobodys_reply(state: State, se
             assert await state.call("ECHO", key) == key.encode()
 
     cancelled = answered = start = 0
-    while (
-        cancelled < 10_000 or answered < 8_000
-    ):  # how many of a round are too late to be cancelled depends on the machine
+    # How many of a round are too late to be cancelled depends on the machine.
+    while cancelled < 10_000 or answered < 8_000:
         tasks = [asyncio.create_task(ask(start + offset)) for offset in range(500)]
         for _ in range(chance.randrange(12)):  # let them get waiting, sent, or partly answered
             await asyncio.sleep(0)
