@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.access import HiveDep, exact_point
 from api.auth import OperatorOnly
-from api.dependencies import CoordType, Instant, Lat, Lon, Metres, Model, UserId, UserPath, rfc3339
+from api.dependencies import Instant, Model, UserId, UserPath, rfc3339
 from api.errors import field_errors
 from api.routes.me_settings import Visibility
-from api.routes.position import Ttl
+from api.routes.position import PositionIn
 from api.strict_json import LIST_BODY, StrictRoute, body_limit
 from discovery.app_backend import Pair
 from discovery.errors import Refused
-from discovery.positions import DEFAULT_TTL_S, AppPosition, check_accuracy
+from discovery.positions import AppPosition, check_accuracy
 from discovery.settings import SUSPENDABLE
 
 router = APIRouter(prefix="/v1/app", tags=["app backend"], route_class=StrictRoute)
@@ -25,15 +25,10 @@ AppAge = Literal["adult", "minor"]
 Feature = Literal["nearby", "shake", "bottles", "radar"]
 
 
-class PositionRow(Model):
-    """One person's position."""
+class PositionRow(PositionIn):
+    """One person's position, with the fields and rules of the person's own report."""
 
     user: UserId
-    lat: Lat
-    lon: Lon
-    accuracy_m: Metres | None = None
-    ttl_s: Ttl = DEFAULT_TTL_S
-    coord_type: CoordType = "wgs84"
 
 
 class PositionsIn(Model):
