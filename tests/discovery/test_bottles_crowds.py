@@ -37,6 +37,8 @@ async def unsynced(state: State) -> AsyncIterator[None]:
 
 # --- uniformity ---
 
+_SUSPECT = 0.001  # a p value below it asks for a second, larger and independent sample
+
 
 @pytest.mark.parametrize("blocked", [0, 30, 95], ids=["no exclusion", "draws miss", "enumerated"])
 async def test_picks_are_uniform(
@@ -49,20 +51,30 @@ async def test_picks_are_uniform(
     """
     bottles = make()
     ids = [(await bottles.throw(f"author{n}", "k", "x", None)).bottle_id for n in range(100)]
-    may_have = set(ids[blocked:])
     excluded = frozenset(f"author{n}" for n in range(blocked))
     crowd.blocked_either_way = lambda user: excluded  # type: ignore[method-assign]
+    pvalues = await _uniformity(bottles, state, set(ids[blocked:]), range(2_000))
+    if min(pvalues) <= _SUSPECT:
+        # Of fair picks one run in 170 comes here, and one of those in 500 fails: a bias seen twice is no chance.
+        pvalues = await _uniformity(bottles, state, set(ids[blocked:]), range(2_000, 8_000))
+    assert min(pvalues) > _SUSPECT
+
+
+async def _uniformity(bottles: Bottles, state: State, may_have: set[str], pickers: range) -> tuple[float, float]:
+    """p values by id and by place of one pick, given back at once, of each picker."""
     by_id: Counter[str] = Counter()
     by_place: Counter[int] = Counter()
-    for n in range(2_000):
+    for n in pickers:
         index = [raw.decode() for raw in await state.call("HMGET", keys.sea_index(), *range(100))]
         taken = (await picked(bottles, f"picker{n}")).bottle_id
         by_id[taken] += 1
         by_place[[bottle_id for bottle_id in index if bottle_id in may_have].index(taken)] += 1
         await bottles.throw_back(f"picker{n}", taken)
     assert set(by_id) <= may_have
-    assert stats.chisquare([by_id[bottle_id] for bottle_id in may_have]).pvalue > 0.001
-    assert stats.chisquare([by_place[rank] for rank in range(len(may_have))]).pvalue > 1e-6
+    return (
+        float(stats.chisquare([by_id[bottle_id] for bottle_id in may_have]).pvalue),
+        float(stats.chisquare([by_place[rank] for rank in range(len(may_have))]).pvalue),
+    )
 
 
 async def test_the_last_admissible_bottle_is_found(make: Callable[..., Bottles]) -> None:
