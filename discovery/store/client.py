@@ -101,21 +101,39 @@ class State:
             await redis.aclose()
         self._blocking.clear()
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[_Argument]) -> Any:
-        """Run a script and return its raw reply (bytes, int, list, None).
+    async def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[_Argument], *, within_s: float | None = None
+    ) -> Any:
+        """Run a script and return its raw reply (bytes, int, list, None), within ``within_s`` or the client's deadline.
 
         Raises ValueError for keys of two hash tags, StateAway when the state is away, StateFault when the script
         itself failed. With ``StateAway.outcome_unknown`` the script may have run: repeat only under the same
         operation id.
         """
         require_one_tag(keys)
-        return await self._ask(("EVALSHA", script.sha1, len(keys), *keys, *args), script)
+        return await self._ask(("EVALSHA", script.sha1, len(keys), *keys, *args), script, within_s)
 
-    async def call(self, *command: _Argument) -> Any:
+    async def call(self, *command: _Argument, within_s: float | None = None) -> Any:
         """Send one plain command and return its raw reply. Errors as in :meth:`run`. Never a blocking command."""
-        return await self._ask(command, None)
+        return await self._ask(command, None, within_s)
 
-    def blocking(self, *, longest_block_s: float = 5.0) -> Redis:
+    async def call_on(self, key: str, *command: _Argument, within_s: float | None = None) -> Any:
+        """:meth:`call` for a command without a key, such as TIME, on the node that owns ``key``."""
+        return await self._ask(command, None, within_s)
+
+    async def each_master(self, *command: _Argument) -> list[Any]:
+        """Send one command to every master and return their replies, in the order of :meth:`masters`."""
+        return [await self.call(*command)]
+
+    def masters(self) -> list[str]:
+        """Name of every master, for :meth:`call_at`; ``[""]`` on one server."""
+        return [""]
+
+    async def call_at(self, master: str, *command: _Argument, within_s: float | None = None) -> Any:
+        """:meth:`call` on one master, for SCAN and such."""
+        return await self._ask(command, None, within_s)
+
+    def blocking(self, *, key: str = "", longest_block_s: float = 5.0) -> Redis:
         """A connection apart, for ``XREAD BLOCK`` of at most ``longest_block_s``; :meth:`close` closes it.
 
         It raises the exceptions of redis-py, and reconnects at its next command.
@@ -155,15 +173,16 @@ class State:
             return None
         return reply[1].decode() if reply else None
 
-    async def _ask(self, command: tuple[_Argument, ...], script: Script | None) -> Any:
+    async def _ask(self, command: tuple[_Argument, ...], script: Script | None, within_s: float | None) -> Any:
         call = _Call(command, script, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._plan_flush()
+        deadline_s = self._deadline_s if within_s is None else within_s
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(deadline_s):
                 return await call.answer
         except TimeoutError:
-            detail = f"state did not answer within {self._deadline_s:g} s"
+            detail = f"state did not answer within {deadline_s:g} s"
             raise StateAway(detail, outcome_unknown=call.sent) from None
 
     def _plan_flush(self) -> None:
