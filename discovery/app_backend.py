@@ -1,15 +1,24 @@
-"""The friend graph as an app's backend keeps it in step, in bulk. (Its positions: positions.py.)"""
+"""The friend graph as an app's backend keeps it in step, in bulk. (Its positions: positions.py.)
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A friendship is two halves, each in its owner's shard: no script may touch both, so an add first asks both owners.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar, cast
 
 from discovery.people import People
 from discovery.store import keys
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
-_PAIRS = Script("friend_pairs")
-_PAIRS_A_SCRIPT = 250  # about 1 ms of server time, so that others wait little
+_HALVES = Script("friend_halves")
+_HALVES_A_SCRIPT = 500  # about 1 ms of server time, so that others wait little
+_DECLINED = "declined_by_person"
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,6 +32,30 @@ class Pair:
     guardian: bool
 
 
+class _Half(NamedTuple):
+    """What to do (an op of the script) with one side of a row of the request: what ``owner`` shows ``other``."""
+
+    op: str
+    row: int
+    owner: str
+    other: str
+    guardian: bool
+
+
+@dataclass(slots=True)
+class _Entries:
+    """The newest entry of each shard that a request must see folded: somebody of the shard, id."""
+
+    newest: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    narrowed: set[int] = field(default_factory=set)  # shards where somebody is shown less: class A
+
+    def saw(self, shard: int, halves: Sequence[_Half], entry: bytes) -> None:
+        """Entries of one shard come in order."""
+        self.newest[shard] = halves[0].owner, entry
+        if any(half.op == "remove" for half in halves):
+            self.narrowed.add(shard)
+
+
 class AppBackend:
     """Adds and removes friendships; never undoes a person's own unfriend, hide or block."""
 
@@ -31,17 +64,18 @@ class AppBackend:
         self._writer = writer
 
     async def pair(self, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
-        """Apply ``pairs``; returns (index, code) of the skipped ones."""
-        skipped = [(pair.index, code) for pair in pairs if (code := self._unfit(pair))]
-        unfit = {index for index, _ in skipped}
-        rest = [pair for pair in pairs if pair.index not in unfit]
-        entry = b"0-0"
-        for start in range(0, len(rest), _PAIRS_A_SCRIPT):
-            chunk = rest[start : start + _PAIRS_A_SCRIPT]
-            entry, *statuses = await self._run(chunk)
-            skipped += [(p.index, s.decode()) for p, s in zip(chunk, statuses, strict=True) if s != b"applied"]
-        await self._writer.folded(entry)
-        return sorted(skipped)
+        """Apply ``pairs``; returns (index, code) of the skipped ones.
+
+        Durable, and folded by this worker; what was removed by every live worker. Raises StateAway: some may be applied
+        then, and the same request again brings all to the same end.
+        """
+        skipped = {pair.index: code for pair in pairs if (code := self._unfit(pair))}
+        entries = _Entries()
+        for turn in _turns(pair for pair in pairs if pair.index not in skipped):
+            declined = await self._apply(turn, entries)
+            skipped |= dict.fromkeys(declined, _DECLINED)
+        await self._wait(entries)
+        return sorted(skipped.items())
 
     def _unfit(self, pair: Pair) -> str | None:
         if pair.a == pair.b:
@@ -57,11 +91,74 @@ class AppBackend:
         slot = self._people.slot(user)
         return self._people.adult_with(None, None) if slot is None else self._people.is_adult(slot)
 
-    async def _run(self, chunk: Sequence[Pair]) -> list[bytes]:
-        names = [keys.feed()]
-        args: list[bytes | str | int] = []
-        for pair in chunk:
-            a, b = pair.a, pair.b
-            names += [keys.friend_halves(a), keys.friend_halves(b), keys.blocks(a), keys.blocks(b)]
-            args += [a, b, pair.op, int(pair.guardian)]
-        return await self._writer.run(_PAIRS, names, args)
+    async def _apply(self, pairs: Sequence[Pair], entries: _Entries) -> set[int]:
+        """Both halves of each pair; returns the rows that a person declined."""
+        adds = [pair for pair in pairs if pair.op == "add"]
+        asked = await self._run([half for pair in adds for half in _halves("check", pair)], entries)
+        declined = {half.row for half, status in asked if status == _DECLINED}
+        rest = (pair for pair in pairs if pair.index not in declined)
+        done = await self._run([half for pair in rest for half in _halves(pair.op, pair)], entries)
+        late = {half.row for half, status in done if status == _DECLINED}  # declined since they were asked
+        undo = [half._replace(op="undo") for half, status in done if half.row in late and status == "new"]
+        await self._run(undo, entries)
+        return declined | late
+
+    async def _run(self, halves: Sequence[_Half], entries: _Entries) -> list[tuple[_Half, str]]:
+        """Run the halves of each shard in order, all shards at once; each half with its status."""
+        by_shard: defaultdict[int, list[_Half]] = defaultdict(list)
+        for half in halves:
+            by_shard[self._writer.shards.of(half.owner)].append(half)
+        runs = await _all([self._run_in(shard, part, entries) for shard, part in by_shard.items()])
+        return [outcome for run in runs for outcome in run]
+
+    async def _run_in(self, shard: int, halves: Sequence[_Half], entries: _Entries) -> list[tuple[_Half, str]]:
+        outcomes: list[tuple[_Half, str]] = []
+        for start in range(0, len(halves), _HALVES_A_SCRIPT):
+            chunk = halves[start : start + _HALVES_A_SCRIPT]
+            entry, *statuses = await self._writer.run(_HALVES, self._names(shard, chunk), _arguments(chunk))
+            entries.saw(shard, chunk, entry)
+            outcomes += zip(chunk, (status.decode() for status in statuses), strict=True)
+        return outcomes
+
+    def _names(self, shard: int, halves: Sequence[_Half]) -> list[str]:
+        shards = self._writer.shards
+        owners = [half.owner for half in halves]
+        records = [name for owner in owners for name in (shards.friend_halves(owner), shards.blocks(owner))]
+        return [keys.feed(keys.shard_tag(shard)), *records]
+
+    async def _wait(self, entries: _Entries) -> None:
+        waits = dict.fromkeys(entries.narrowed, self._writer.everywhere)
+        await _all([waits.get(shard, self._writer.folded)(*newest) for shard, newest in entries.newest.items()])
+
+
+async def _all(calls: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Results of calls that run at once; when some fail, the first failure once all have ended."""
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[_T], found)
+
+
+def _turns(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """Rows about different pairs do not meet and go together; of one pair a row waits for the other kind before it."""
+    turns: list[list[Pair]] = []
+    last: dict[frozenset[str], tuple[int, str, bool]] = {}
+    for pair in pairs:
+        names = frozenset((pair.a, pair.b))
+        turn, *kind = last.get(names, (-1, "", False))
+        if kind != [pair.op, pair.guardian]:  # the same again changes nothing, in whichever order
+            turn += 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(pair)
+        last[names] = turn, pair.op, pair.guardian
+    return turns
+
+
+def _halves(op: str, pair: Pair) -> tuple[_Half, _Half]:
+    return _Half(op, pair.index, pair.a, pair.b, pair.guardian), _Half(op, pair.index, pair.b, pair.a, pair.guardian)
+
+
+def _arguments(halves: Sequence[_Half]) -> list[bytes | str | int]:
+    return [part for half in halves for part in (half.owner, half.other, half.op, int(half.guardian))]
