@@ -2,11 +2,11 @@
 -- KEYS: feed, then for each half: halves of its owner, blocks of its owner.
 -- ARGV: for each half: owner, other, op, guardian ('0' or '1'). Ops:
 --   check   'ok', or 'declined_by_person' when the owner declined, hides or blocks the other; changes nothing
---   add     as check, and if 'ok' the half stands: 'new' if there was none, 'changed' when a guardian vouched, or 'same'
+--   add     as check, and if 'ok' the half stands: 'new' if there was none, 'changed' if a guardian vouched, or 'same'
 --   remove  the half is gone, unless the person declined, which stays: 'changed' or 'same'
 --   undo    of an add that said 'new': the half is gone if it still is what add wrote: 'changed' or 'same'
 -- A person's own unfriend (declined), hide (hidden) or block is never undone, a precision never raised.
--- Returns {entry id, status of each half...}; without a change that of the newest entry: folding up to it shows the halves.
+-- Returns {entry id, status of each half...}; without a change that of the newest one: folding up to it shows the halves.
 local records, out = {}, {''}
 
 -- Precision, end in ms and guardian of a stored half.
