@@ -205,7 +205,7 @@ class Supervisor:
             self._prepare()
         url = self._plan.state_url or self._start_server(stack)
         self._state = State(url)
-        feeds = (keys.feed(), keys.shake_feed())
+        feeds = (keys.feed(keys.shard_tag(0)), keys.feed(keys.SHAKE_TAG))
         self._tickers = [Ticker(self._state, feed, hive_clock, self._plan.epoch_ms) for feed in feeds]
         self._durability = asyncio.run(self._check_state())
         self._running = Running(port_of(self._public), port_of(self._admin), url, self._server, self._durability)

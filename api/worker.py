@@ -164,8 +164,7 @@ class Worker:
             self._edge_ms = self._hive.presence.edge_ms
             self._row_people = two_digits(self._hive.presence.count_live(self._hive.now_ms))
             self._metrics.at_edge(self._row_people, self._hive.shakes.take_count())
-        tail_ms = (await self._hive.feed.tail())[0]
-        self._metrics.feed_lag(max(0, tail_ms - self._hive.feed.position[0]) / 1000)
+        self._metrics.feed_lag(self._hive.feeds.lag_s())
         row = {"pid": os.getpid(), "at_ms": time.time_ns() // 1_000_000, "people": self._row_people, **status}
         await self._state.call("HSET", keys.workers(), str(self._context.number), orjson.dumps(row))
 

@@ -10,7 +10,6 @@ import orjson
 from discovery.errors import AdultsOnly, Invalid, NotAvailable
 from discovery.people import People
 from discovery.safety import Blocks
-from discovery.store import keys
 from discovery.store.writer import Writer
 
 DAY_MS = 86_400_000
@@ -162,12 +161,12 @@ class Friends:
         slot, other_slot = self._people.slot(user), self._people.slot(other)
         assert slot is not None
         assert other_slot is not None
-        view = self._friendships.view(slot, other_slot, self._writer.follower.now_ms)
+        view = self._friendships.view(slot, other_slot, self._writer.now_ms)
         assert view is not None
         return view
 
     def _checked_until(self, user: str, other: str, precision: str, until_ms: int | None, claim: str | None) -> int:
-        now_ms = self._writer.follower.now_ms
+        now_ms = self._writer.now_ms
         if user == other:
             raise Invalid("nobody can befriend themselves", field="user")
         if precision == "precise":
@@ -185,7 +184,7 @@ class Friends:
     async def unfriend(self, user: str, other: str) -> None:
         """End what ``user`` shows ``other``; for the other it reads `requested` from now on."""
         if not self._related(user, other):
-            await self._writer.catch_up()
+            await self._writer.catch_up(user, other)
         if self._related(user, other):
             await self._write(user, other, DECLINED, 0)
 
@@ -198,10 +197,11 @@ class Friends:
     async def _write(self, user: str, other: str, precision: str, until_ms: int) -> None:
         """The day makes asking anew after the silence a change; within a day the same half is none."""
         payload = orjson.dumps([half_record(user, other, precision, until_ms, False)])
-        day = self._writer.follower.now_ms // DAY_MS
-        await self._writer.change(keys.friend_halves(user), "f", payload, {other: f"{precision}|{until_ms}|0|{day}"})
+        day = self._writer.now_ms // DAY_MS
+        record = self._writer.shards.friend_halves(user)
+        await self._writer.change(user, record, "f", payload, {other: f"{precision}|{until_ms}|0|{day}"})
 
     def listed(self, user: str) -> list[FriendView]:
         """The person's own list."""
         slot = self._people.slot(user)
-        return [] if slot is None else self._friendships.listed(slot, self._writer.follower.now_ms)
+        return [] if slot is None else self._friendships.listed(slot, self._writer.now_ms)

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import orjson
 import structlog
 
-from discovery import reports
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
 from discovery.errors import Conflict, StateAway
 from discovery.friends import Friends, Friendships
 from discovery.nearby import Nearby
 from discovery.people import People
+from discovery.people_fold import PeopleFold
 from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.radar import Radar
+from discovery.report_queue import ReportQueues
 from discovery.safety import Blocks, Safety
 from discovery.sealed import Sealer
 from discovery.settings import Settings
@@ -27,8 +28,9 @@ from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.store import keys
 from discovery.store.client import State, StateFault
-from discovery.store.feed import Follower
-from discovery.store.writer import Writer
+from discovery.store.feed import EntryId, Follower, Place
+from discovery.store.feeds import Feeds
+from discovery.store.writer import WRITE_DEADLINE_S, Writer, append
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.service import Stores
 
@@ -45,7 +47,13 @@ class Rules:
     require_age: bool = True
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
+    quick_deadline_s: float = 0.3  # for reads of the state and class C; who answers later answers nobody
     ticks_missed_after_s: float = 3.0  # without ticks nothing expires or lapses: then people reads are refused
+
+
+class _Alone:
+    async def everyone_folded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
+        return
 
 
 class Hive:
@@ -70,17 +78,22 @@ class Hive:
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.presence = Presence(self.people, self.sealer.epoch_key)
-        self.feed = Follower(state, keys.feed(), self._fold, self.presence.on_time, monotonic)
-        self.writer = Writer(state, self.feed)
+        self.shards = keys.Shards()
+        fold = PeopleFold(
+            self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._load_stores
+        )
+        self.feeds = Feeds(state, self.shards, fold, self._restore, monotonic)
+        self.writer = Writer(state, self.feeds, _Alone())
         self.settings = Settings(self.people, self.writer)
-        self.positions = Positions(self.people, self.presence, self.friendships, self.writer)
+        queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
+        self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues)
         self.friends = Friends(self.friendships, self.people, self.writer)
         self.safety = Safety(self.blocks, self.people, self.writer)
         self.app = AppBackend(self.people, self.writer)
         self.nearby = Nearby(self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer)
         self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
         self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
-        self.shake_feed = Follower(state, keys.shake_feed(), self._fold_shake, self._on_shake_time, monotonic)
+        self.shake_feed = Follower(state, keys.feed(keys.SHAKE_TAG), self._fold_shake, self._on_shake_time, monotonic)
         self.shakes = Shakes(
             self.people,
             self.presence,
@@ -104,16 +117,16 @@ class Hive:
 
     @property
     def now_ms(self) -> int:
-        """Hive time of this worker: that of the newest folded entry of the people feed."""
-        return self.feed.now_ms
+        """Hive time of this worker."""
+        return self.feeds.now_ms
 
     async def start(self) -> None:
         """Fold everything that stands, then follow."""
-        await self.feed.catch_up()
+        await self.feeds.start()
         await self.shake_feed.catch_up()
         await self.stores.load_all()
         self.presence.keep_digests()
-        self._tasks = [asyncio.create_task(self.feed.follow()), asyncio.create_task(self.shake_feed.follow())]
+        self._tasks = [asyncio.create_task(self.feeds.follow()), asyncio.create_task(self.shake_feed.follow())]
 
     async def followed(self) -> None:
         """Wait while the feeds are followed; raises what ended it (an entry that cannot be folded)."""
@@ -136,7 +149,9 @@ class Hive:
 
     def ready(self) -> tuple[bool, str]:
         """Whether people reads may be answered, and if not, why."""
-        for follower in (self.feed, self.shake_feed):
+        if not self.feeds.restored:
+            return False, "the feed is still being folded"
+        for follower in (*self.feeds.followers, self.shake_feed):
             if not follower.caught_up:
                 return False, "the feed is still being folded"
             if not follower.connected:
@@ -145,71 +160,50 @@ class Hive:
                 return False, "time stands still: no ticks come"
         if self._held_for:
             return False, self._held_for
-        return (True, "") if self.feed.epoch_ms else (False, "no tick has been seen yet")
+        return (True, "") if self.feeds.epoch_ms else (False, "no tick has been seen yet")
 
     def status(self) -> dict[str, object]:
         """What this worker has folded: for `doctor` and the status row."""
         return {
-            "offset": "{}-{}".format(*self.feed.position),
+            "offsets": ["{}-{}".format(*follower.position) for follower in self.feeds.followers],
             "hive_ms": self.now_ms,
-            "epoch_ms": self.feed.epoch_ms,
+            "epoch_ms": self.feeds.epoch_ms,
             "digests": {str(edge): f"{digest:016x}" for edge, digest in self.presence.digests.items()},
             "shake_offset": "{}-{}".format(*self.shake_feed.position),
             "shake_digest": f"{self._shake_fold.digest():016x}",
         }
 
-    # --- folds ---
-
-    def _fold(self, kind: str, payload: bytes, now_ms: int) -> None:
-        """Kinds: r reports, s settings, f friend halves, x block, c clear, b stores changed."""
-        if kind == "r":
-            self._fold_reports(payload, now_ms)
-        elif kind == "s":
-            slot = self.people.fold_settings(orjson.loads(payload), now_ms)
-            self.presence.refresh_one(slot, now_ms)
-        elif kind == "f":
-            self.friendships.fold(payload, now_ms)
-        elif kind == "x":
-            pair = self.blocks.fold(payload)
-            if pair is not None:
-                self.friendships.decline(*pair, now_ms)
-        elif kind == "c":
-            self.presence.fold_clear(payload.decode(), now_ms)
-        elif kind == "b":
-            self._load_stores(payload)
-        else:
-            raise ValueError(f"a feed entry of unknown kind {kind!r}: was it written by a later version?")
-
-    def _fold_reports(self, payload: bytes, now_ms: int) -> None:
-        """Broken reports are left out, by every worker alike: class C heals. Any other unreadable entry ends it."""
-        try:
-            batch = reports.unpack(payload)
-        except reports.UnknownVersion:
-            raise
-        except ValueError as error:
-            log.error("unreadable_reports", folded="{}-{}".format(*self.feed.position), error=str(error))
-            return
-        self.presence.fold_reports(batch, now_ms)
+    # --- shakes ---
 
     def _fold_shake(self, kind: str, payload: bytes, now_ms: int) -> None:
         if kind == "s":
             self.shakes.fold_entry(payload, now_ms)
 
-    def _on_shake_time(self, now_ms: int, epoch_ms: int) -> None:
+    def _on_shake_time(self, now_ms: int, epoch_ms: int) -> bool:
         if epoch_ms:
             self._shake_fold.set_epoch(epoch_ms)
         self._shake_fold.tick(now_ms)
+        return True
+
+    # --- people ---
+
+    def _on_class_a(self, shard: int) -> None:
+        """Somebody may be waiting for this worker to have folded it."""
+
+    async def _restore(self, shard: int) -> Place | None:
+        return None
 
     # --- stores ---
 
     async def _announce_stores(self, brand: str, version: int) -> None:
         payload = orjson.dumps([brand, version])
-        raw = await self.state.call("XADD", keys.feed(), "*", "k", "b", "d", payload)
-        await self.writer.folded(raw)
+        feed = self.feeds.followers[0]
+        entry = await append(self.state, feed.key, "b", payload, WRITE_DEADLINE_S)
+        await feed.folded(entry, WRITE_DEADLINE_S)
 
     def _load_stores(self, payload: bytes) -> None:
         """A brand's set changed. While catching up nothing is loaded: ``load_all`` follows."""
-        if not self.feed.caught_up:
+        if not self.feeds.restored:
             return
         brand, version = orjson.loads(payload)
         task = asyncio.get_running_loop().create_task(self._refresh_stores(brand, version))

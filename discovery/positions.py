@@ -1,6 +1,5 @@
 """The acts on one's own position: report, look, clear; and the same reports in bulk by the app's backend."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,16 +9,14 @@ from discovery.errors import NotFound, NotVisible, PositionRequired, TooInaccura
 from discovery.friends import Friendships
 from discovery.people import AGES, NOBODY, VISIBILITIES, People
 from discovery.presence import Presence
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack
-from discovery.store import keys
-from discovery.store.feed import EntryId, parse_id
-from discovery.store.writer import WRITE_DEADLINE_S, Writer
+from discovery.report_queue import ReportQueues
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
+from discovery.store.writer import Writer
 from geo.privacy import PRECISION_RESOLUTION, ExactPoint, snap, snap_many
 
 DEFAULT_TTL_S = 7200
 SHORTEST_TTL_S, LONGEST_TTL_S = 3600, 28_800
 WORST_ACCURACY_M = 600.0
-_GATHER_S = 0.002  # group commit: one XADD carries what came in this time
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,57 +44,22 @@ def claim_flags(claim: str | None) -> int:
     return CLAIM_TOLD | {None: 0, "adult": CLAIM_KNOWN | CLAIM_ADULT}.get(claim, CLAIM_KNOWN)
 
 
-class ReportQueue:
-    """Group commit: reports of a few milliseconds go into one feed entry; each caller waits for that entry."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._gathered: list[Report] = []
-        self._sent: asyncio.Future[EntryId] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def add(self, reports: Sequence[Report]) -> None:
-        """Return once the reports are durable and folded here. Raises StateAway."""
-        if self._sent is None:
-            loop = asyncio.get_running_loop()
-            self._sent = loop.create_future()
-            loop.call_later(_GATHER_S, self._start)
-        sent = self._sent
-        self._gathered.extend(reports)
-        entry = await asyncio.shield(sent)
-        await self._writer.follower.folded(entry, WRITE_DEADLINE_S)
-
-    def _start(self) -> None:
-        reports, sent = self._gathered, self._sent
-        self._gathered, self._sent = [], None
-        assert sent is not None
-        task = asyncio.get_running_loop().create_task(self._send(reports, sent))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send(self, reports: list[Report], sent: asyncio.Future[EntryId]) -> None:
-        try:
-            raw = await self._writer.state.call("XADD", keys.feed(), "*", "k", "r", "d", pack(reports))
-            sent.set_result(parse_id(raw))
-        except Exception as error:
-            sent.set_exception(error)
-            sent.exception()  # a caller who left must not leave "never retrieved" behind
-
-
 class Positions:
     """Reports go through one state machine a person; most change no cell and write nothing."""
 
-    def __init__(self, people: People, presence: Presence, friendships: Friendships, writer: Writer) -> None:
+    def __init__(
+        self, people: People, presence: Presence, friendships: Friendships, writer: Writer, queues: ReportQueues
+    ) -> None:
         self._people = people
         self._presence = presence
         self._friendships = friendships
         self._writer = writer
-        self.queue = ReportQueue(writer)
+        self._queues = queues
 
     @property
     def now_ms(self) -> int:
         """Hive time of this worker."""
-        return self._writer.follower.now_ms
+        return self._writer.now_ms
 
     async def report(self, user: str, point: ExactPoint, ttl_s: int, claim: str | None) -> PositionView:
         """The person's own report."""
@@ -107,7 +69,7 @@ class Positions:
         candidate = snap(point, self.kept_cell(slot))
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
         if not claimed or self._changes(slot, candidate, expiry_ms):
-            await self.queue.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN)])
+            await self._queues.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN)])
         return self._view(user)
 
     def kept_cell(self, slot: int | None) -> int:
@@ -136,7 +98,7 @@ class Positions:
     async def view(self, user: str) -> PositionView:
         """The live position of ``user``; NotFound when there is none."""
         if not self._is_live(user):
-            await self._writer.look_again()
+            await self._writer.look_again(user)
         if not self._is_live(user):
             raise NotFound("no live position")
         return self._view(user)
@@ -169,12 +131,13 @@ class Positions:
 
     async def clear(self, user: str) -> None:
         """Gone everywhere; the app cannot bring the person back, only their own next report."""
-        await self._writer.change(keys.person(user), "c", user.encode(), {"cleared_at": str(self.now_ms)})
+        record = self._writer.shards.person(user)
+        await self._writer.change(user, record, "c", user.encode(), {"cleared_at": str(self.now_ms)})
 
     async def require_live(self, user: str) -> int:
         """Slot of a person with a live position; PositionRequired when there is none, after folding to the tail."""
         if not self._is_live(user):
-            await self._writer.look_again()
+            await self._writer.look_again(user)
         slot = self._people.slot(user)
         if slot is None or not self._presence.is_live(slot, self.now_ms):
             raise PositionRequired("send your position first: PUT /v1/me/position")
@@ -183,7 +146,7 @@ class Positions:
     async def require_visibility(self, slot: int, least: int) -> None:
         """Raise NotVisible unless the person shows themselves at least so widely, after folding to the tail."""
         if self._people.visibility_at(slot, self.now_ms) < least:
-            await self._writer.look_again()
+            await self._writer.look_again(self._people.ids[slot])
         if self._people.visibility_at(slot, self.now_ms) < least:
             raise NotVisible(f"only who is visible to {VISIBILITIES[least]} sees this")
 
@@ -199,7 +162,7 @@ class Positions:
             if may and self._changes(slot, int(cell), expiry_ms):
                 reports.append(Report(row.user, int(cell), expiry_ms, 0))
         if reports:
-            await self.queue.add(reports)
+            await self._queues.add(reports)
         return allowed
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 import orjson
 
 from discovery.people import People
-from discovery.store import keys
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
@@ -81,19 +80,20 @@ class Safety:
         self._writer = writer
 
     async def block(self, user: str, target: str, name: str | None = None) -> None:
-        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Durable and folded on return."""
+        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return."""
         if user == target:
             return  # 204 for any id, and nothing to keep apart
         shown = name or target
         payload = orjson.dumps([user, shown, target])
-        names = [keys.blocks(user), keys.friend_halves(user), keys.feed()]
+        shards = self._writer.shards
+        names = [shards.blocks(user), shards.friend_halves(user), self._writer.feed_key(user)]
         _, entry = await self._writer.run(_BLOCK, names, [payload, shown, target])
-        await self._writer.folded(entry)
+        await self._writer.everywhere(user, entry)
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""
         payload = orjson.dumps([user, name, None])
-        await self._writer.change(keys.blocks(user), "x", payload, {name: ""})
+        await self._writer.change(user, self._writer.shards.blocks(user), "x", payload, {name: ""})
 
     def listed(self, user: str, limit: int, after: str) -> tuple[list[str], str | None]:
         """One page of the person's own list, and where the next one starts."""

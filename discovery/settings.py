@@ -9,7 +9,6 @@ import orjson
 
 from discovery.errors import AdultsOnly, Invalid, StillRunning
 from discovery.people import AGE_UNKNOWN, AGES, NOBODY, VISIBILITIES, People
-from discovery.store import keys
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
@@ -38,7 +37,7 @@ class Settings:
 
     @property
     def _now_ms(self) -> int:
-        return self._writer.follower.now_ms
+        return self._writer.now_ms
 
     def view(self, user: str) -> SettingsView:
         """Settings of a person; the defaults for who is not known."""
@@ -132,7 +131,7 @@ class Settings:
             change = judge(self.view(user).visibility)
             if await self._write(user, change, expected=self._stored_visibility(user)):
                 return
-            await self._writer.catch_up()
+            await self._writer.catch_up(user)
         raise StillRunning("the person's visibility is being changed")
 
     def _stored_visibility(self, user: str) -> str:
@@ -149,9 +148,9 @@ class Settings:
         fields = [part for name, value in change.items() for part in (name, _text(value))]
         payload = orjson.dumps({"u": user, **change})
         changed, entry = await self._writer.run(
-            _SETTINGS, [keys.person(user), keys.feed()], [expected, payload, *fields]
+            _SETTINGS, [self._writer.shards.person(user), self._writer.feed_key(user)], [expected, payload, *fields]
         )
-        await self._writer.folded(entry)
+        await self._writer.everywhere(user, entry)
         return bool(changed)
 
 

@@ -18,10 +18,9 @@ from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
 from discovery.shake_fold import ShakeFold
-from discovery.store import keys
-from discovery.store.feed import Follower, parse_id
+from discovery.store.feed import Follower
 from discovery.store.scripts import Script
-from discovery.store.writer import WRITE_DEADLINE_S, Writer, look_again
+from discovery.store.writer import WRITE_DEADLINE_S, Writer, append, look_again
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
 
@@ -116,7 +115,7 @@ class Shakes:
         first_ms = await self._open(user, key, request, claim)
         shake_hash = _hash_in(shake_id)
         if self._fold.shake(shake_hash) is None:
-            if self._writer.follower.now_ms > first_ms + self._window_ms:
+            if self._writer.now_ms > first_ms + self._window_ms:
                 raise NotFound("that shake is over and no longer readable")
             await self._append(self._entry(user, shake_hash, request))
         return self._answer(user, shake_id)
@@ -126,13 +125,13 @@ class Shakes:
         slot = self._people.slot(user)
         candidate = snap(request.point, self._positions.kept_cell(slot))
         report = pack([Report(user, candidate, 0, claim_flags(claim))])
-        row = keys.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
-        now_ms = self._writer.follower.now_ms
+        row = self._writer.shards.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
+        now_ms = self._writer.now_ms
         args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report, now_ms]
-        status, entry, first_ms = await self._writer.run(_OPEN, [row, keys.feed()], args)
+        status, entry, first_ms = await self._writer.run(_OPEN, [row, self._writer.feed_key(user)], args)
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
-        await self._writer.folded(entry)
+        await self._writer.folded(user, entry)
         return int(first_ms)
 
     def _fingerprint(self, request: ShakeRequest) -> str:
@@ -165,8 +164,8 @@ class Shakes:
         return tuple(sorted({self._human_hash(other) for other in never[:MAX_EXCLUDED]}))
 
     async def _append(self, shake: Shake) -> None:
-        raw = await self._writer.state.call("XADD", self._follower.key, "*", "k", "s", "d", pack_shakes([shake]))
-        await self._follower.folded(parse_id(raw), WRITE_DEADLINE_S)
+        entry = await append(self._writer.state, self._follower.key, "s", pack_shakes([shake]), WRITE_DEADLINE_S)
+        await self._follower.folded(entry, WRITE_DEADLINE_S)
 
     # --- answers ---
 

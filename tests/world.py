@@ -47,7 +47,7 @@ class World:
 
     async def at(self, hive_ms: int) -> None:
         """Put hive time to exactly ``hive_ms`` on both feeds, and let it stand still there."""
-        for follower in (self.hive.feed, self.hive.shake_feed):
+        for follower in (*self.hive.feeds.followers, self.hive.shake_feed):
             seconds, micros = await self.state.call("TIME")
             newest_ms = (await follower.tail())[0]
             id_ms = max(newest_ms, int(seconds) * 1000 + int(micros) // 1000) + 1
@@ -127,9 +127,9 @@ def no_feed_entry(state: State) -> Any:
 
     @contextlib.asynccontextmanager
     async def check() -> AsyncIterator[None]:
-        before = await state.call("XLEN", keys.feed())
+        before = await state.call("XLEN", keys.feed("s00"))
         yield
-        assert await state.call("XLEN", keys.feed()) == before
+        assert await state.call("XLEN", keys.feed("s00")) == before
 
     return check
 

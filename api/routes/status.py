@@ -71,10 +71,10 @@ async def get_status(request: Request, _operator: OperatorOnly, hive: StoreHive)
         {
             "version": request.app.version,
             "data_dir": "" if settings.state_url else str(settings.data_dir.absolute()),
-            "epoch_s": hive.feed.epoch_ms / 1000,
+            "epoch_s": hive.feeds.epoch_ms / 1000,
             "server": await _server(hive, settings),
             "workers": await _workers(hive),
-            "feed": {"entries": await hive.state.call("XLEN", keys.feed()), "kept": "whole"},
+            "feed": {"entries": await hive.state.call("XLEN", keys.feed(keys.shard_tag(0))), "kept": "whole"},
         }
     )
 

@@ -1,13 +1,20 @@
 """A worker's side of one stream: follow it in order, fold every entry, and let writers wait for their own entry.
 
 Entry: field ``k`` = kind, field ``d`` = payload. Ids are ``ms-seq``; see ``hive_time`` for the clock they drive.
+
+A stream gives no error for a place that was trimmed away or lost in a failover: it just goes on with later entries. So
+the last folded entry must still stand there, with the same content, whenever something may have been missed: on a new
+connection, and when the end of the stream was last reached too long ago (see :meth:`Follower._may_have_missed`).
 """
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from zlib import crc32
 
 import structlog
 from redis.exceptions import RedisError
@@ -25,8 +32,36 @@ _READ_COUNT = 2000  # entries a read: about 1 ms of folding, so that requests ar
 _BLOCK_MS = 500
 _STALE_S = 2.0  # ticks come every 250 ms of silence: without any read for so long the server hangs
 _RETRY_S = 0.2
+_SURE_S = 5.0  # trimming leaves what came in the last 10 s: who was at the end so recently has missed nothing
+_PACE_S = 0.04  # under load entries gather for so long, else each would cost every worker a command
+_FEW_WAITERS = 8
+_MOST_UNFOLDED = 50_000  # entries that wait for another shard's edge; beyond, the stream keeps them
 
 log = structlog.get_logger("nearhive.feed")
+
+
+class FeedGap(Exception):
+    """The last folded entry is gone: trimmed, lost in a failover, or the state was emptied. What was folded is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a stream a state stands: the entry folded last, a checksum of it, and the clock there."""
+
+    position: EntryId
+    checksum: int
+    now_ms: int
+    offset_ms: int
+    epoch_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An entry that was read and not folded yet."""
+
+    entry: EntryId
+    kind: str
+    payload: bytes
 
 
 def parse_id(raw: bytes) -> EntryId:
@@ -35,34 +70,58 @@ def parse_id(raw: bytes) -> EntryId:
     return int(ms), int(seq)
 
 
-class Follower:
-    """Reads one stream from its start and hands (kind, payload, hive time) to ``fold`` in stream order.
+def checksum_of(kind: str, payload: bytes) -> int:
+    """32 bits by which an entry is known again."""
+    return crc32(payload, crc32(kind.encode()))
 
-    ``on_time(now_ms, epoch_ms)`` is called before each entry is folded, whenever hive time or the epoch length moved.
+
+class Follower:
+    """Reads one stream from its start, or a :class:`Place`, and hands (kind, payload, hive time) to ``fold`` in order.
+
+    ``on_time(now_ms, epoch_ms)`` is called before each entry is folded. Where it returns False the entry and all later
+    ones wait, until :meth:`resume` asks again.
     """
 
     def __init__(
-        self, state: State, key: str, fold: Fold, on_time: Callable[[int, int], None], monotonic: Callable[[], float]
+        self, state: State, key: str, fold: Fold, on_time: Callable[[int, int], bool], monotonic: Callable[[], float]
     ) -> None:
         self._state = state
         self.key = key
         self._fold = fold
         self._on_time = on_time
         self._monotonic = monotonic
-        self.hive = HiveTime()
-        self.epoch_ms = 0
-        self.position: EntryId = (0, 0)
-        self.caught_up = False
-        self._following = False
-        self._read_at_s = 0.0
-        self._moved_at_s = 0.0
         self._waiters: list[tuple[EntryId, int, asyncio.Future[None]]] = []
         self._order = count()
+        self._moved_at_s = 0.0
+        self._read_at_s = 0.0
+        self.restart(None)
+
+    def restart(self, place: Place | None) -> None:
+        """Forget what was read, and go on from ``place`` (None: the start of the stream). Writers go on waiting."""
+        self.hive = HiveTime()
+        self.epoch_ms = 0
+        self.now_ms = 0  # hive time of the last folded entry
+        self.position: EntryId = (0, 0)
+        self.checksum = 0
+        self.caught_up = False
+        self.bytes_folded = 0
+        self._following = False
+        self._at_end_s: float | None = None
+        self._busy = False
+        self._failure: Exception | None = None
+        self._doubted = False
+        self._unfolded: deque[_Read] = deque()
+        self._time_of_next: int | None = None
+        if place is not None:
+            self.position, self.checksum = place.position, place.checksum
+            self.hive.now_ms = self.now_ms = place.now_ms
+            self.hive.set_offset(place.offset_ms)
+            self.epoch_ms = place.epoch_ms
 
     @property
-    def now_ms(self) -> int:
-        """Hive time of the last folded entry."""
-        return self.hive.now_ms
+    def place(self) -> Place:
+        """Where the folded state stands."""
+        return Place(self.position, self.checksum, self.now_ms, self.hive.offset_ms, self.epoch_ms)
 
     async def tail(self) -> EntryId:
         """Id of the newest entry of the stream, (0, 0) when empty."""
@@ -70,45 +129,70 @@ class Follower:
         return parse_id(rows[0][0]) if rows else (0, 0)
 
     async def catch_up(self) -> None:
-        """Fold everything up to the tail that stands now."""
+        """Fold everything up to the tail that stands now. Raises FeedGap, StateAway."""
         target = await self.tail()
-        while self.position < target:
-            await self._read_once(block_ms=None)
+        if target < self.position:
+            raise FeedGap(self.key)
+        while self.position < target and not self._unfolded:
+            await self._read_once(self._state.call, block_ms=None)
         self.caught_up = self._following = True
         self._read_at_s = self._moved_at_s = self._monotonic()
 
     @property
     def connected(self) -> bool:
-        """Whether entries are being read: the last read succeeded, and not long ago."""
+        """Whether reads came back lately; a server that hangs shows only by its silence."""
         return self._following and self._monotonic() - self._read_at_s < _STALE_S
 
     def idle_s(self) -> float:
-        """Seconds since hive time last moved here."""
+        """Seconds since the last entry was folded."""
         return self._monotonic() - self._moved_at_s
 
-    async def follow(self) -> None:
-        """Fold for ever; survives a lost connection by reading on from the last folded entry.
+    def unread_s(self) -> float:
+        """Seconds since a read came back."""
+        return self._monotonic() - self._read_at_s
 
-        An entry that cannot be folded ends it: whoever follows must not answer from there on.
+    def doubt(self) -> None:
+        """The state may have been emptied or replaced under us: :meth:`follow` raises FeedGap at its next read."""
+        self._doubted = True
+
+    async def follow(self) -> None:
+        """Read on until cancelled; a broken connection is opened again and goes on from the last folded entry.
+
+        Raises FeedGap, and what an entry raised that cannot be folded: whoever follows must not answer from there on.
         """
-        blocking = self._state.blocking(longest_block_s=_BLOCK_MS / 1000)
         task = asyncio.current_task()
         assert task is not None
         try:
             while not task.cancelling():  # a cancelled read of redis-py may return as if nothing had happened
                 try:
-                    await self._read_once(block_ms=_BLOCK_MS, client=blocking)
-                    self._following = True
+                    await self._follow_on_a_connection(task)
                 except (StateAway, OSError, RedisError) as error:
                     self._following = False
                     log.warning("feed_read_failed", feed=self.key, error=type(error).__name__)
                     await asyncio.sleep(_RETRY_S)
-        except Exception as error:
-            log.error("feed_fold_failed", feed=self.key, folded="{}-{}".format(*self.position), exc_info=error)
-            raise
         finally:
             self._following = False
+
+    async def _follow_on_a_connection(self, task: "asyncio.Task[Any]") -> None:
+        blocking = self._state.blocking(longest_block_s=_BLOCK_MS / 1000)
+        self._at_end_s = None  # this may be another server than the last one
+        try:
+            while not task.cancelling():
+                await self._read_once(blocking.execute_command, block_ms=_BLOCK_MS)
+                self._following = True
+                await self._pause()
+        finally:
             await blocking.aclose()
+
+    async def _pause(self) -> None:
+        """Let entries gather when they come fast, unless few writers wait here, for whom each millisecond counts."""
+        while len(self._unfolded) > _MOST_UNFOLDED and self._failure is None:  # noqa: ASYNC110
+            await asyncio.sleep(_PACE_S)
+        if self._failure is not None:
+            raise self._failure
+        gathered_s = self._monotonic() - self._read_at_s
+        if not 0 < len(self._waiters) < _FEW_WAITERS and self._busy and gathered_s < _PACE_S:
+            await asyncio.sleep(_PACE_S - gathered_s)
 
     async def folded(self, entry: EntryId, deadline_s: float) -> None:
         """Return once ``entry`` is folded here. Raises StateAway(outcome_unknown) after ``deadline_s``."""
@@ -125,32 +209,79 @@ class Follower:
         """Wait until everything that stands in the stream now is folded (before a 404 or 409)."""
         await self.folded(await self.tail(), deadline_s)
 
-    async def _read_once(self, block_ms: int | None, client: Any = None) -> None:
-        after = f"{self.position[0]}-{self.position[1]}"
+    async def _read_once(self, call: Callable[..., Any], block_ms: int | None) -> None:
+        last = self._unfolded[-1].entry if self._unfolded else self.position
+        checksum = checksum_of(self._unfolded[-1].kind, self._unfolded[-1].payload) if self._unfolded else self.checksum
         command: list[str | int] = ["XREAD", "COUNT", _READ_COUNT]
         command += [] if block_ms is None else ["BLOCK", block_ms]
-        command += ["STREAMS", self.key, after]
-        call = self._state.call if client is None else client.execute_command
-        entries = _entries(await call(*command))
+        sent_s = self._monotonic()
+        entries = _entries(await call(*command, "STREAMS", self.key, _text(last)))
+        if self._doubted:
+            raise FeedGap(self.key)
+        if self._may_have_missed():
+            await self._verify(call, last, checksum)
+        self._busy = sent_s - self._read_at_s < _PACE_S and bool(entries)
         self._read_at_s = self._monotonic()
-        if entries:
-            self._moved_at_s = self._read_at_s
-        for raw_id, fields in entries:
-            self._take(parse_id(raw_id), fields)
+        if len(entries) < _READ_COUNT:
+            self._at_end_s = sent_s
+        self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
+        self._fold_what_may()
+
+    def _may_have_missed(self) -> bool:
+        """Whether entries after the last one read may have been removed before this read.
+
+        Not when an earlier read on this connection reached the end of the stream less than 5 s ago: all later entries
+        are younger than that, and trimming leaves those of 10 s (by the leader's own clock, whatever the server's is).
+        """
+        return self._at_end_s is None or self._monotonic() - self._at_end_s > _SURE_S
+
+    async def _verify(self, call: Callable[..., Any], last: EntryId, checksum: int) -> None:
+        """After a read: the entry read before it still stands, so that nothing between them was removed. Else FeedGap.
+
+        At the very start of a stream nothing stands before: then its first entry must not have been trimmed, which is
+        for whoever found no checkpoint to say.
+        """
+        if last == (0, 0):
+            return
+        rows = _rows(await call("XRANGE", self.key, _text(last), _text(last)))
+        if not rows or checksum_of(rows[0][1][b"k"].decode(), rows[0][1].get(b"d", b"")) != checksum:
+            raise FeedGap(self.key)
+
+    def resume(self) -> None:
+        """Ask again whether the waiting entries may be folded. A failure is raised by :meth:`follow`."""
+        try:
+            self._fold_what_may()
+        except Exception as error:
+            self._failure = error
+
+    def _fold_what_may(self) -> None:
+        try:
+            while self._unfolded and self._fold_next(self._unfolded[0]):
+                self._unfolded.popleft()
+                self._time_of_next = None
+        except Exception as error:
+            log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
+            raise
         self._wake()
 
-    def _take(self, entry: EntryId, fields: dict[bytes, bytes]) -> None:
-        kind = fields[b"k"].decode()
-        payload = fields.get(b"d", b"")
-        if kind == TICK:
-            tick = unpack_tick(payload)
-            self.hive.set_offset(tick.offset_ms)
-            self.epoch_ms = tick.epoch_ms
-        now_ms = self.hive.advance(entry[0])
-        self._on_time(now_ms, self.epoch_ms)
-        if kind != TICK:
-            self._fold(kind, payload, now_ms)
-        self.position = entry
+    def _fold_next(self, read: _Read) -> bool:
+        """Fold one entry; False while it has to wait."""
+        tick = unpack_tick(read.payload) if read.kind == TICK else None
+        if self._time_of_next is None:
+            if tick is not None:
+                self.hive.set_offset(tick.offset_ms)
+                self.epoch_ms = tick.epoch_ms
+            self._time_of_next = self.hive.advance(read.entry[0])
+        now_ms = self._time_of_next
+        if not self._on_time(now_ms, self.epoch_ms):
+            return False
+        if tick is None:
+            self._fold(read.kind, read.payload, now_ms)
+        self.now_ms = now_ms
+        self.position, self.checksum = read.entry, checksum_of(read.kind, read.payload)
+        self.bytes_folded += len(read.payload)
+        self._moved_at_s = self._read_at_s
+        return True
 
     def _wake(self) -> None:
         while self._waiters and self._waiters[0][0] <= self.position:
@@ -159,11 +290,18 @@ class Follower:
                 waiter.set_result(None)
 
 
+def _text(entry: EntryId) -> str:
+    return f"{entry[0]}-{entry[1]}"
+
+
 def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """The (id, fields) rows of an XREAD reply of one stream, in RESP2 or RESP3 form."""
     if not reply:
         return []
-    rows = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    return _rows(next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1])
+
+
+def _rows(rows: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
     while rows and isinstance(rows[0], list) and rows[0] and isinstance(rows[0][0], list | tuple):
         rows = rows[0]
     return [(row[0], _pairs(row[1])) for row in rows]

@@ -3,59 +3,66 @@
 Keys of one tag live in one slot, so that one script may change them together; ``client.State.run`` refuses two tags.
 """
 
-SHARDS = 1  # one server, one shard; Cluster gets 16
+from binascii import crc_hqx
+from dataclasses import dataclass
+
+CLUSTER_SHARDS = 16  # of a world created on a Cluster; one server has one shard
+SHAKE_TAG = "shake"
 
 
-def shard_of(user: str) -> int:
-    """The shard of a person's records, operations and feed; by person, never by cell, so that a move keeps order."""
-    return 0 if SHARDS == 1 else _crc16(user.encode()) % SHARDS
+@dataclass(slots=True)
+class Shards:
+    """How this world spreads people over shards: by person, never by cell, so that a move keeps order.
+
+    ``count`` is fixed when the world is created and read from :func:`world` at start, before any other key is named.
+    """
+
+    count: int = 1
+
+    def of(self, user: str) -> int:
+        """The shard of a person's records, operations and feed: CRC16 (XMODEM, that of Cluster slots) of the id."""
+        return crc_hqx(user.encode(), 0) % self.count
+
+    def all(self) -> range:
+        """Every shard."""
+        return range(self.count)
+
+    def person(self, user: str) -> str:
+        """Hash. Settings, age, consent, suspensions of one person (class A/B). No TTL: ends with erasure."""
+        return f"{self._tag(user)}:p:{user}"
+
+    def friend_halves(self, user: str) -> str:
+        """Hash. Other person -> what ``user`` shows them, or ``declined``. Owned by ``user`` alone. No TTL."""
+        return f"{self._tag(user)}:f:{user}"
+
+    def blocks(self, user: str) -> str:
+        """Hash. Name as ``user`` sees it -> blocked person. Two names may hold one person (a bottle's sender)."""
+        return f"{self._tag(user)}:x:{user}"
+
+    def operation(self, user: str, purpose: str, key_hash: str) -> str:
+        """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
+        return f"{self._tag(user)}:op:{purpose}:{key_hash}:{user}"
+
+    def _tag(self, user: str) -> str:
+        return f"{{{shard_tag(self.of(user))}}}"
 
 
-def _crc16(data: bytes) -> int:
-    """CRC16/XMODEM, the hash of Redis Cluster slots."""
-    crc = 0
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+def shard_tag(shard: int) -> str:
+    """The hash tag of a shard, without braces."""
+    return f"s{shard:02d}"
 
 
-def _tag(user: str) -> str:
-    return f"{{s{shard_of(user):02d}}}"
+# --- the world: tag {s00} ---
 
 
-# --- people: tag {sNN}, the person's shard, so that record and feed change in one script ---
+def world() -> str:
+    """Hash. ``format`` of this data and number of ``shards``, written once when the world is created. No TTL."""
+    return "{s00}:world"
 
 
-def feed(shard: int = 0) -> str:
-    """Stream. The one ordered feed of a shard: fields ``k`` (kind), ``d`` (payload). Kept whole until checkpoints."""
-    return f"{{s{shard:02d}}}:feed"
-
-
-def person(user: str) -> str:
-    """Hash. Settings, age, consent, suspensions of one person (class A/B). No TTL: ends with erasure."""
-    return f"{_tag(user)}:p:{user}"
-
-
-def friend_halves(user: str) -> str:
-    """Hash. Other person -> what ``user`` shows them (JSON), or ``declined``. Owned by ``user`` alone. No TTL."""
-    return f"{_tag(user)}:f:{user}"
-
-
-def blocks(user: str) -> str:
-    """Hash. Name as ``user`` sees it -> blocked person. Two names may hold one person (a bottle's sender). No TTL."""
-    return f"{_tag(user)}:x:{user}"
-
-
-def operation(user: str, purpose: str, key_hash: str) -> str:
-    """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
-    return f"{_tag(user)}:op:{purpose}:{key_hash}:{user}"
-
-
-def workers(shard: int = 0) -> str:
+def workers() -> str:
     """Hash. Worker -> its status row (JSON), rewritten every second; readers drop rows older than 5 s. No TTL."""
-    return f"{{s{shard:02d}}}:workers"
+    return "{s00}:workers"
 
 
 def demo_ready() -> str:
@@ -63,12 +70,38 @@ def demo_ready() -> str:
     return "{s00}:demo_ready"
 
 
-# --- shakes: tag {shake}, one ordered stream for the world ---
+# --- streams: tag sNN of a people shard, or ``shake``; records, feed, leases and checkpoints of a shard share it ---
 
 
-def shake_feed() -> str:
-    """Stream. All shakes in order, packed. Kept whole until checkpoints."""
-    return "{shake}:feed"
+def feed(tag: str) -> str:
+    """Stream. The one ordered feed of a tag: fields ``k`` (kind), ``d`` (payload). Trimmed behind checkpoints."""
+    return f"{{{tag}}}:feed"
+
+
+def leader(tag: str) -> str:
+    """String. ``worker|token|beat`` of the one worker that ticks, checkpoints and trims. No TTL: a stepped clock would
+    move it; who sees the beat stand still takes over."""
+    return f"{{{tag}}}:leader"
+
+
+def fence(tag: str) -> str:
+    """String. Counter of leaderships: each gets a larger token, and a script with an older one is refused. No TTL."""
+    return f"{{{tag}}}:fence"
+
+
+def leases(tag: str) -> str:
+    """Hash. Worker -> what it has folded and a beat. No TTL, like :func:`leader`: a row standing still is dropped."""
+    return f"{{{tag}}}:leases"
+
+
+def checkpoint(tag: str) -> str:
+    """Hash. The current checkpoint of a shard: version, chunks, bytes, checksum, offset. No TTL."""
+    return f"{{{tag}}}:checkpoint"
+
+
+def checkpoint_chunk(tag: str, version: str, index: int) -> str:
+    """String. Part of one checkpoint, <= 1 MB. TTL 1 h until made current, 60 s once replaced; none while current."""
+    return f"{{{tag}}}:cp:{version}:{index}"
 
 
 # --- bottles: tag {sea}, one slot, so that one script moves a bottle between the sea and its one owner ---

@@ -1,17 +1,19 @@
-"""One way to change people: a script that changes a record and tells the feed, then wait until it is folded here.
+"""One way to change people: a script that changes a record and tells the feed, then wait for those who fold it.
 
-Until leases (next issue) an answer means: durable, and folded by the answering worker.
+Class A (what hides or forbids) is answered when every worker that may answer has folded it; class B when this one has.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from discovery.errors import StateAway
 from discovery.store import keys
 from discovery.store.client import State
-from discovery.store.feed import Follower, parse_id
+from discovery.store.feed import EntryId, Follower, parse_id
+from discovery.store.feeds import Feeds
 from discovery.store.scripts import Script
 
 WRITE_DEADLINE_S = 3.0
@@ -20,35 +22,68 @@ _LOOK_AGAIN_S = 0.05
 _RECORD = Script("record")
 
 
+class Others(Protocol):
+    """The workers that may answer people."""
+
+    async def everyone_folded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
+        """Return when all have folded ``entry``. Raises StateAway(outcome_unknown)."""
+        ...
+
+
 @dataclass(slots=True)
 class Writer:
-    """Runs scripts of the people shard and waits for their entries."""
+    """Runs scripts of the people shards and waits for their entries."""
 
     state: State
-    follower: Follower
+    feeds: Feeds
+    leases: Others
+
+    @property
+    def shards(self) -> keys.Shards:
+        """Names the keys of people."""
+        return self.feeds.shards
+
+    @property
+    def now_ms(self) -> int:
+        """Hive time of this worker."""
+        return self.feeds.now_ms
+
+    def feed_key(self, user: str) -> str:
+        """The feed that a script about ``user`` appends to."""
+        return self.feeds.of(user).key
 
     async def run(self, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> list[bytes]:
         """Run ``script``; its reply is a list. Durable when it returns. Raises StateAway."""
         reply: list[bytes] = await self.state.run(script, names, args)
         return reply
 
-    async def folded(self, raw_id: bytes) -> None:
-        """Wait until the entry is folded by this worker."""
-        await self.follower.folded(parse_id(raw_id), WRITE_DEADLINE_S)
+    async def folded(self, user: str, raw_id: bytes) -> None:
+        """Class B: wait until this worker has folded the entry of the feed of ``user``. Raises StateAway."""
+        await self.feeds.of(user).folded(parse_id(raw_id), WRITE_DEADLINE_S)
 
-    async def catch_up(self) -> None:
-        """Fold all that stands in the feed now: before judging again. Raises StateAway."""
-        await self.follower.fold_to_tail(WRITE_DEADLINE_S)
+    async def everywhere(self, user: str, raw_id: bytes) -> None:
+        """Class A: wait until every worker that may answer has folded the entry. Raises StateAway(outcome_unknown)."""
+        entry, shard = parse_id(raw_id), self.shards.of(user)
+        here = self.feeds.of(user).folded(entry, WRITE_DEADLINE_S)
+        await asyncio.gather(here, self.leases.everyone_folded(shard, entry, WRITE_DEADLINE_S))
 
-    async def look_again(self) -> None:
-        """``look_again`` at the people feed."""
-        await look_again(self.follower)
+    async def catch_up(self, *users: str) -> None:
+        """Fold all that stands in the feeds of ``users`` now: before judging again. Raises StateAway."""
+        for feed in self._feeds_of(users):
+            await feed.fold_to_tail(WRITE_DEADLINE_S)
 
-    async def change(self, record: str, kind: str, payload: bytes, fields: dict[str, str]) -> None:
-        """Set (or with '' delete) ``fields`` of ``record`` and fold the entry that says so."""
+    async def look_again(self, *users: str) -> None:
+        """``look_again`` at the feeds of ``users``."""
+        await asyncio.gather(*(look_again(feed) for feed in self._feeds_of(users)))
+
+    def _feeds_of(self, users: Sequence[str]) -> list[Follower]:
+        return [self.feeds.followers[shard] for shard in {self.shards.of(user) for user in users}]
+
+    async def change(self, user: str, record: str, kind: str, payload: bytes, fields: dict[str, str]) -> None:
+        """Set (or with '' delete) ``fields`` of a record of ``user``; effective everywhere on return (class A)."""
         flat = [part for pair in fields.items() for part in pair]
-        _, entry = await self.run(_RECORD, [record, keys.feed()], [kind, payload, *flat])
-        await self.folded(entry)
+        _, entry = await self.run(_RECORD, [record, self.feed_key(user)], [kind, payload, *flat])
+        await self.everywhere(user, entry)
 
 
 async def look_again(follower: Follower) -> None:
@@ -56,3 +91,8 @@ async def look_again(follower: Follower) -> None:
     with contextlib.suppress(StateAway, TimeoutError):
         async with asyncio.timeout(_LOOK_AGAIN_S):
             await follower.fold_to_tail(_LOOK_AGAIN_S)
+
+
+async def append(state: State, feed: str, kind: str, payload: bytes, within_s: float) -> EntryId:
+    """Add one entry that has no record. Raises StateAway."""
+    return parse_id(await state.call("XADD", feed, "*", "k", kind, "d", payload, within_s=within_s))

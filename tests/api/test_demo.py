@@ -202,7 +202,7 @@ class Demo(NamedTuple):
 async def demo(state: State, state_server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Demo]:
     """A small demo world, alive, and how to start it once more."""
     settings = load_settings(data_dir=tmp_path, epoch_s=1)
-    tickers = [Ticker(state, feed, time.monotonic, EPOCH_MS) for feed in (keys.feed(), keys.shake_feed())]
+    tickers = [Ticker(state, feed, time.monotonic, EPOCH_MS) for feed in (keys.feed("s00"), keys.feed("shake"))]
     ticking = [asyncio.create_task(ticker.run()) for ticker in tickers]
 
     @contextlib.asynccontextmanager
@@ -307,7 +307,7 @@ async def test_you_are_kept_in_the_world_but_your_own_choices_stand(demo: Demo, 
     assert not hive.presence.is_live(slot, hive.now_ms)
     assert hive.settings.view(YOU).visibility == "nobody"
     async with demo.start("again"):  # a start restores them: its printed lines are to work
-        await hive.feed.fold_to_tail(3.0)
+        await hive.feeds.followers[0].fold_to_tail(3.0)
         assert hive.presence.is_live(slot, hive.now_ms)
         assert hive.settings.view(YOU).visibility == "everyone"
 
@@ -321,7 +321,7 @@ async def test_a_second_start_writes_nothing(demo: Demo) -> None:
 
 async def _entries(demo: Demo) -> int:
     """Changes of settings, friendships and stores in the feed."""
-    rows = await demo.hive.state.call("XRANGE", keys.feed(), "-", "+")
+    rows = await demo.hive.state.call("XRANGE", keys.feed("s00"), "-", "+")
     return sum(fields[1] in (b"s", b"f", b"b") for _, fields in rows)
 
 

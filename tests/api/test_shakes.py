@@ -49,9 +49,9 @@ async def test_out_of_the_window_is_nobody(world: World) -> None:
 
 async def test_the_same_key_is_the_same_shake(world: World) -> None:
     first = (await shake(world, "ann")).json()
-    before = await world.state.call("XLEN", keys.shake_feed())
+    before = await world.state.call("XLEN", keys.feed("shake"))
     assert (await shake(world, "ann")).json() == first
-    assert await world.state.call("XLEN", keys.shake_feed()) == before
+    assert await world.state.call("XLEN", keys.feed("shake")) == before
     reused = await shake(world, "ann", limit=3)
     assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
     async with world.client("ann") as ann:

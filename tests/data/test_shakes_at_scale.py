@@ -138,7 +138,7 @@ async def _recorded(service: Service) -> Recorded:
     found = Recorded({}, [], 0)
     await state.open()
     try:
-        while page := await state.call("XRANGE", keys.shake_feed(), after, "+", "COUNT", _PAGE):
+        while page := await state.call("XRANGE", keys.feed("shake"), after, "+", "COUNT", _PAGE):
             for raw_id, fields in page:
                 found = _take(found, hive, raw_id, dict(zip(fields[::2], fields[1::2], strict=True)))
             after = f"({page[-1][0].decode()}"

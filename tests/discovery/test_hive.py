@@ -52,7 +52,7 @@ async def second_world(first: World) -> AsyncIterator[World]:
 
 async def fold_all(*worlds: World) -> None:
     for world in worlds:
-        await world.hive.feed.fold_to_tail(3.0)
+        await world.hive.feeds.followers[0].fold_to_tail(3.0)
         await world.hive.shake_feed.fold_to_tail(3.0)
 
 
@@ -316,9 +316,9 @@ async def test_a_store_set_announced_by_one_worker_is_loaded_by_the_other(world:
 async def test_an_entry_that_cannot_be_understood_ends_the_worker(world: World, entry: tuple[str, bytes]) -> None:
     """Of a later version, or broken: who goes on answering would show who has hidden since."""
     assert world.hive.ready() == (True, "")
-    await world.state.call("XADD", keys.feed(), "*", "k", entry[0], "d", entry[1])
+    await world.state.call("XADD", keys.feed("s00"), "*", "k", entry[0], "d", entry[1])
     with pytest.raises(StateAway):
-        await world.hive.feed.fold_to_tail(0.5)
+        await world.hive.feeds.followers[0].fold_to_tail(0.5)
     assert world.hive.ready()[0] is False
     with pytest.raises(ValueError, match=r"version|unexpected"):
         await world.hive.followed()
@@ -327,7 +327,7 @@ async def test_an_entry_that_cannot_be_understood_ends_the_worker(world: World, 
 
 
 async def test_a_broken_batch_of_reports_is_left_out(world: World) -> None:
-    await world.state.call("XADD", keys.feed(), "*", "k", "r", "d", b"\x01\x09\x00\x00\x00")
+    await world.state.call("XADD", keys.feed("s00"), "*", "k", "r", "d", b"\x01\x09\x00\x00\x00")
     await world.place("ann", *PARIS)
     assert world.hive.ready()[0]
 
@@ -342,7 +342,7 @@ async def test_a_server_that_hangs_is_noticed(world: World, state_server: Embedd
         assert world.hive.ready() == (False, "the state is not answering")
     finally:
         os.kill(pid, signal.SIGCONT)
-    await world.hive.feed.fold_to_tail(3.0)
+    await world.hive.feeds.followers[0].fold_to_tail(3.0)
     await asyncio.sleep(1.0)
     assert world.hive.ready() == (True, "")
 
@@ -352,7 +352,7 @@ async def test_no_tick_yet_is_not_ready(state: State) -> None:
     assert hive.ready() == (False, "the feed is still being folded")
     await hive.start()
     assert hive.ready() == (False, "no tick has been seen yet")
-    hive.feed.epoch_ms = 1000
+    hive.feeds.followers[0].epoch_ms = 1000
     hive.hold("the world is being built")
     assert hive.ready() == (False, "the world is being built")
     hive.release()
@@ -370,8 +370,8 @@ async def test_stop_ends_every_task_also_one_that_waits_for_the_state(state: Sta
 
         before = asyncio.all_tasks()
         world.hive.stores.load = away  # type: ignore[method-assign]
-        await state.call("XADD", keys.feed(), "*", "k", "b", "d", b'["acme",1]')
-        await world.hive.feed.fold_to_tail(3.0)
+        await state.call("XADD", keys.feed("s00"), "*", "k", "b", "d", b'["acme",1]')
+        await world.hive.feeds.followers[0].fold_to_tail(3.0)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() - before, "the worker tries to load the set until it can"
         started_s = time.monotonic()

@@ -36,9 +36,10 @@ class Folded:
         self.entries.append((kind, payload, now_ms))
         self.order.append("fold")
 
-    def on_time(self, now_ms: int, epoch_ms: int) -> None:
+    def on_time(self, now_ms: int, epoch_ms: int) -> bool:
         self.times.append((now_ms, epoch_ms))
         self.order.append("time")
+        return True
 
     @property
     def payloads(self) -> list[bytes]:

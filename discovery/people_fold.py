@@ -1,0 +1,91 @@
+"""The fold of the people feeds: each kind of entry goes to the part that holds what it changes."""
+
+from collections.abc import Callable
+
+import orjson
+import structlog
+
+from discovery import reports
+from discovery.friends import Friendships
+from discovery.people import People
+from discovery.presence import Presence
+from discovery.safety import Blocks
+
+log = structlog.get_logger("nearhive.people")
+
+CLASS_A = frozenset("sfxc")
+"""Kinds of entries that other workers' answers may wait for."""
+
+
+class PeopleFold:
+    """Folds one shard's entries in feed order: r reports, s settings, f friend halves, x block, c clear, b stores.
+
+    ``on_class_a(shard)`` is told at once of an entry that somebody may be waiting for, ``on_stores(payload)`` of a
+    store set that changed.
+    """
+
+    def __init__(
+        self,
+        people: People,
+        presence: Presence,
+        friendships: Friendships,
+        blocks: Blocks,
+        on_class_a: Callable[[int], None],
+        on_stores: Callable[[bytes], None],
+    ) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._blocks = blocks
+        self._on_class_a = on_class_a
+        self._on_stores = on_stores
+
+    def fold(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
+        """Apply one entry. ValueError for a kind that this version does not know."""
+        if kind == "r":
+            self._fold_reports(payload, now_ms)
+        elif kind == "b":
+            self._on_stores(payload)
+        elif kind in CLASS_A:
+            self._fold_record(kind, payload, now_ms)
+            self._on_class_a(shard)
+        else:
+            raise ValueError(f"a feed entry of unknown kind {kind!r}: was it written by a later version?")
+
+    def _fold_record(self, kind: str, payload: bytes, now_ms: int) -> None:
+        if kind == "s":
+            slot = self._people.fold_settings(orjson.loads(payload), now_ms)
+            self._presence.refresh_one(slot, now_ms)
+        elif kind == "f":
+            self._friendships.fold(payload, now_ms)
+        elif kind == "x":
+            pair = self._blocks.fold(payload)
+            if pair is not None:
+                self._friendships.decline(*pair, now_ms)
+        else:
+            self._presence.fold_clear(payload.decode(), now_ms)
+
+    def _fold_reports(self, payload: bytes, now_ms: int) -> None:
+        """Broken reports are left out, by every worker alike: class C heals. Any other unreadable entry ends it."""
+        try:
+            batch = reports.unpack(payload)
+        except reports.UnknownVersion:
+            raise
+        except ValueError as error:
+            log.error("unreadable_reports", hive_ms=now_ms, error=str(error))
+            return
+        self._presence.fold_reports(batch, now_ms)
+
+    # --- edges ---
+
+    def edge_of(self, shard: int) -> int:
+        """The last edge that this shard has crossed."""
+        return self._presence.edge_ms
+
+    def cross_alone(self, shard: int, now_ms: int, epoch_ms: int) -> None:
+        """A shard being restored passes all edges up to ``now_ms``."""
+        self._presence.on_time(now_ms, epoch_ms)
+
+    def cross_together(self, edge_ms: int, epoch_ms: int) -> None:
+        """Every shard that has not crossed ``edge_ms`` yet crosses it."""
+        self._presence.on_time(edge_ms, epoch_ms)
