@@ -161,6 +161,12 @@ def brands() -> str:
     return "{stores}:brands"
 
 
+def stores_changing() -> str:
+    """Set. ``BRAND mark`` of each change to a brand that workers may not all have been told of; the leader of shard 0
+    tells them again of what still stands at its next look. No TTL: removed when told."""
+    return "{stores}:changing"
+
+
 def brand_meta(brand: str) -> str:
     """Hash. ``name`` and ``website`` of a brand; it exists exactly when the brand does. No TTL."""
     return f"{{b:{brand}}}:meta"

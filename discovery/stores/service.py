@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
+from weakref import WeakValueDictionary
 
-from discovery.errors import ImportRefused, Invalid, NotAvailable, StateAway
+from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, StateAway
 from discovery.store.client import State
 from discovery.stores import finder, shelves
 from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
+from discovery.stores.changing import Changing
 from discovery.stores.fields import MAX_TEXT_CHARS, is_id
 from discovery.stores.finder import Question
 from discovery.stores.importers import ImportedSet, read_stores
@@ -42,8 +44,8 @@ class ImportReport:
 class Stores:
     """Store finder of one worker.
 
-    ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when that
-    is durable. ``random(n)`` gives n unpredictable bytes.
+    ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when all
+    have. It may be called again for the same change. ``random(n)`` gives n unpredictable bytes.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Stores:
         self.catalogue = catalogue
         self._announce = announce
         self._random = random
-        self._refreshing = asyncio.Lock()
-        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._changing = Changing(state, random)
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._next_reads: dict[str, asyncio.Task[None]] = {}
 
     async def load_all(self) -> None:
         """Load every brand into the catalogue; called once at start."""
@@ -68,27 +71,48 @@ class Stores:
     async def load(self, brand: str, version: int = 0) -> None:
         """Bring the catalogue up to date with the state for one brand: name, keys, and the set when it is another.
 
-        ``version`` is what was announced; a later one may be found. One at a time, so that no older read wins.
+        ``version`` is what was announced; a later one may be found. Reads of one brand come one after the other, so
+        that none replaces what a later one found; callers share a read that begins after they called. Raises StateAway.
         """
-        async with self._refreshing:
+        read = self._next_reads.get(brand)
+        if read is None:
+            read = self._next_reads[brand] = asyncio.create_task(self._read(brand))
+        await asyncio.shield(read)
+
+    async def _read(self, brand: str) -> None:
+        turn = self._reading.setdefault(brand, asyncio.Lock())
+        async with turn:
+            del self._next_reads[brand]  # who calls from here on may know of something newer
             found = await shelves.load_brand(self._state, brand, self.catalogue.find(brand))
             if found is not None:
                 self.catalogue.put(found)
 
     async def look_again(self, brand: str) -> None:
-        """Before a no: another worker may have changed the brand a moment ago. Callers at once share one look."""
-        look = self._looking.get(brand)
-        if look is None:
-            look = self._looking[brand] = asyncio.create_task(self.load(brand))
-            look.add_done_callback(lambda _: self._looking.pop(brand, None))
+        """Before a no: another worker may have changed the brand a moment ago."""
         with contextlib.suppress(StateAway):
-            await asyncio.shield(look)
+            await self.load(brand)
+
+    async def announce_forgotten(self) -> int:
+        """One look of the leader for changes whose worker ended before it had told all: they are told again.
+
+        To be called every few seconds, by one worker. What was not there at the look before is left to its worker.
+        Returns how many brands were told of; one that could not be told of is tried at the next look.
+        Raises ``StateAway`` when nothing can be read.
+        """
+        told = 0
+        for brand, marks in (await self._changing.look()).items():
+            with contextlib.suppress(StateAway):
+                version, _ = await shelves.current(self._state, brand)
+                await self._announce(brand, version)
+                told += 1
+                await self._changing.told(marks)
+        return told
 
     async def put_brand(self, brand: str, name: str, website: str | None = None) -> None:
         """Create the brand, or change its name and website. Raises ``Invalid``."""
         _check_brand(brand, name, website)
-        await shelves.write_brand(self._state, brand, name.strip(), website)
-        await self._tell(brand)
+        async with self._told(brand):
+            await shelves.write_brand(self._state, brand, name.strip(), website)
 
     async def new_key(self, brand: str, kind: str = "secret") -> tuple[str, str]:
         """Make an API key of the brand: (key_id, key); only its hash is kept. Raises ``NotFound, NotAvailable``."""
@@ -98,8 +122,8 @@ class Stores:
             raise NotAvailable("only secret keys are available yet", "kind")
         key_id = "k_" + self._random(_KEY_ID_BYTES).hex()
         key = prefix + base62(self._random(_KEY_BYTES), _KEY_CHARS)
-        await shelves.write_key(self._state, brand, key_id, BrandKey(kind, hash_key(key)))
-        await self._tell(brand)
+        async with self._told(brand):
+            await shelves.write_key(self._state, brand, key_id, BrandKey(kind, hash_key(key)))
         return key_id, key
 
     def key_allows(self, brand: str, key: str) -> bool:
@@ -135,8 +159,10 @@ class Stores:
 
     async def _replace(self, known: Brand, imported: ImportedSet) -> int:
         chunks = await asyncio.to_thread(pack, imported.stores)
-        version = await shelves.replace_set(self._state, known.brand, (known.version, known.chunks), chunks)
-        await self._tell(known.brand)
+        version = await shelves.write_set(self._state, known.brand, chunks)
+        async with self._told(known.brand):
+            expected = known.version, known.chunks
+            await shelves.make_current(self._state, known.brand, expected, (version, len(chunks)))
         return version
 
     async def _require(self, brand: str) -> Brand:
@@ -144,9 +170,22 @@ class Stores:
         await self.load(brand)
         return self.catalogue.brand(brand)
 
-    async def _tell(self, brand: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _told(self, brand: str) -> AsyncIterator[None]:
+        """Around a change of ``brand``: all workers have it on leaving, or the leader will tell them."""
+        mark = await self._changing.begin(brand)
+        try:
+            yield
+        except Conflict:  # nothing was changed
+            await self._forget(mark)
+            raise
         await self.load(brand)
         await self._announce(brand, self.catalogue.brand(brand).version)
+        await self._forget(mark)
+
+    async def _forget(self, mark: str) -> None:
+        with contextlib.suppress(StateAway):
+            await self._changing.end(mark)
 
 
 def base62(data: bytes, length: int) -> str:

@@ -25,8 +25,8 @@ async def brand_names(state: State) -> list[str]:
 
 async def write_brand(state: State, brand: str, name: str, website: str | None) -> None:
     """Create the brand or change its name and website."""
+    await state.call("SADD", keys.brands(), brand)  # first: a name without a brand is skipped, a brand without is lost
     await state.call("HSET", keys.brand_meta(brand), "name", name, "website", website or "")
-    await state.call("SADD", keys.brands(), brand)
 
 
 async def write_key(state: State, brand: str, key_id: str, key: BrandKey) -> None:
@@ -70,23 +70,28 @@ async def load_brand(state: State, brand: str, known: Brand | None = None) -> Br
     )
 
 
-async def replace_set(state: State, brand: str, expected: tuple[int, int], chunks: Sequence[bytes]) -> int:
-    """Write ``chunks`` and make them the current set if ``expected`` (version, chunks) still is; the new version.
-
-    Raises ``Conflict`` when another import was faster; then nothing is changed and the chunks go by themselves.
-    """
+async def write_set(state: State, brand: str, chunks: Sequence[bytes]) -> int:
+    """Write ``chunks`` under a new version, which is returned; they go by themselves unless it is made current."""
     version = int(await state.call("INCR", keys.brand_versions(brand)))
     for index, chunk in enumerate(chunks):
         await state.call("SET", keys.brand_chunk(brand, version, index), chunk, "EX", SPARE_CHUNKS_TTL_S)
-    new = [keys.brand_chunk(brand, version, index) for index in range(len(chunks))]
-    old = [keys.brand_chunk(brand, expected[0], index) for index in range(expected[1])]
-    args = [expected[0], version, len(chunks), SPARE_CHUNKS_TTL_S]
-    outcome = await state.run(_FLIP, [keys.brand_current(brand), *new, *old], args)
+    return version
+
+
+async def make_current(state: State, brand: str, expected: tuple[int, int], new: tuple[int, int]) -> None:
+    """Make the set ``new`` (version, chunks) current if ``expected`` still is.
+
+    Raises ``Conflict`` when another import was faster; then nothing is changed.
+    """
+    (old_version, old_count), (version, count) = expected, new
+    chunks = [keys.brand_chunk(brand, version, index) for index in range(count)]
+    chunks += [keys.brand_chunk(brand, old_version, index) for index in range(old_count)]
+    args = [old_version, version, count, SPARE_CHUNKS_TTL_S]
+    outcome = await state.run(_FLIP, [keys.brand_current(brand), *chunks], args)
     if outcome != b"ok":
         raise Conflict(
             "another import of this brand was faster; import again" if outcome == b"conflict" else "import lapsed"
         )
-    return version
 
 
 def _texts(flat: Sequence[bytes]) -> Mapping[str, str]:

@@ -6,7 +6,7 @@
 --   remove  the half is gone, unless the person declined, which stays: 'changed' or 'same'
 --   undo    of an add that said 'new': the half is gone if it still is what add wrote: 'changed' or 'same'
 -- A person's own unfriend (declined), hide (hidden) or block is never undone, a precision never raised.
--- Returns {entry id, status of each half...}; without a change that of the newest one: folding up to it shows the halves.
+-- Returns {entry id, status of each half...}; without a change the newest one: folding up to it shows the halves.
 local records, out = {}, {''}
 
 -- Precision, end in ms and guardian of a stored half.

@@ -176,12 +176,14 @@ async def test_the_slower_import_is_a_conflict_and_changes_nothing(make: Make, s
     await stores.import_stores("acme", "text/csv", io.BytesIO(TWO))
     known = stores.catalogue.brand("acme")
     chunks = pack(known.stores)
-    winner = await shelves.replace_set(state, "acme", (known.version, known.chunks), chunks)
+    winner, loser = [await shelves.write_set(state, "acme", chunks) for _ in range(2)]
+    expected = known.version, known.chunks
+    await shelves.make_current(state, "acme", expected, (winner, len(chunks)))
     with pytest.raises(Conflict, match="another import"):
-        await shelves.replace_set(state, "acme", (known.version, known.chunks), chunks)
+        await shelves.make_current(state, "acme", expected, (loser, len(chunks)))
     assert await shelves.current(state, "acme") == (winner, len(chunks))
     # What the loser wrote goes by itself; what the winner wrote stays.
-    assert await state.call("TTL", keys.brand_chunk("acme", winner + 1, 0)) > 0
+    assert await state.call("TTL", keys.brand_chunk("acme", loser, 0)) > 0
     assert await state.call("TTL", keys.brand_chunk("acme", winner, 0)) == -1
 
 
