@@ -38,10 +38,8 @@ def _lines(url: str, status: Status) -> Iterator[tuple[str, str]]:
     if workers:
         # Gauges of people move at edges only, to two digits, so that nobody's coming or going can be read from them.
         yield "people", f"about {max(row['people'] for row in workers):,} with a live position"
-    yield (
-        "feed",
-        f"{status['feed']['entries']:,} entries, kept {status['feed']['kept']} until checkpoints come (next version)",
-    )
+    for stream in status["streams"]:
+        yield f"stream {stream['stream']}", _stream(stream)
     for row in workers:
         yield f"worker {row['worker']}", _worker(row)
     yield from _verdict(status)
@@ -59,10 +57,17 @@ def _where(server: dict[str, Any]) -> str:
     return "given by NEARHIVE_STATE_URL"
 
 
+def _stream(stream: dict[str, Any]) -> str:
+    leader = f"led by worker {stream['leader']}" if stream["leader"] else "WITHOUT A LEADER: time stands still"
+    found = stream["checkpoint"]
+    kept = f", checkpoint of {found['bytes']:,} bytes at {found['offset']}" if found else ", kept whole"
+    return f"{stream['entries']:,} entries{kept if stream['stream'] != 'shake' else ''}, {leader}"
+
+
 def _worker(row: dict[str, Any]) -> str:
     edge = max(map(int, row["digests"]), default=None)
     digest = "no edge yet" if edge is None else f"digest {row['digests'][str(edge)]} at {_time(edge)}"
-    return f"process {row['pid']}, feed offset {row['offset']}, {digest}; shake offset {row['shake_offset']}"
+    return f"process {row['pid']}, feed offset {' '.join(row['offsets'])}, {digest}; shake offset {row['shake_offset']}"
 
 
 def _verdict(status: Status) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """What is running, for `nearhive doctor`: the state server, where data is, and what each worker has folded."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -36,7 +37,7 @@ class WorkerOut(BaseModel):
     worker: str
     pid: int
     at_ms: int
-    offset: str
+    offsets: list[str]
     hive_ms: int
     epoch_ms: int
     people: int
@@ -45,11 +46,21 @@ class WorkerOut(BaseModel):
     shake_digest: str
 
 
-class FeedOut(BaseModel):
-    """The people feed. It is kept whole until checkpoints come."""
+class CheckpointOut(BaseModel):
+    """The current checkpoint of a shard: from here on the feed is needed."""
 
+    version: str
+    bytes: int
+    offset: str
+
+
+class StreamOut(BaseModel):
+    """A shard of the people feed (``s00`` ...) or the shakes; its ``leader`` ticks, checkpoints and trims it."""
+
+    stream: str
     entries: int
-    kept: str
+    leader: str
+    checkpoint: CheckpointOut | None
 
 
 class StatusOut(BaseModel):
@@ -60,7 +71,7 @@ class StatusOut(BaseModel):
     epoch_s: float
     server: ServerOut
     workers: list[WorkerOut]
-    feed: FeedOut
+    streams: list[StreamOut]
 
 
 @router.get("")
@@ -74,7 +85,7 @@ async def get_status(request: Request, _operator: OperatorOnly, hive: StoreHive)
             "epoch_s": hive.feeds.epoch_ms / 1000,
             "server": await _server(hive, settings),
             "workers": await _workers(hive),
-            "feed": {"entries": await hive.state.call("XLEN", keys.feed(keys.shard_tag(0))), "kept": "whole"},
+            "streams": await _streams(hive),
         }
     )
 
@@ -90,6 +101,26 @@ async def _server(hive: Hive, settings: Settings) -> dict[str, Any]:
         "binary": info.get("executable", ""),
         "pid": info.get("process_id", 0),
         "durability": settings.durability,
+    }
+
+
+async def _streams(hive: Hive) -> list[dict[str, Any]]:
+    tags = [*map(keys.shard_tag, hive.shards.all()), keys.SHAKE_TAG]
+    return await asyncio.gather(*(_stream(hive, tag) for tag in tags))
+
+
+async def _stream(hive: Hive, tag: str) -> dict[str, Any]:
+    entries, leader, flat = await asyncio.gather(
+        hive.state.call("XLEN", keys.feed(tag)),
+        hive.state.call("GET", keys.leader(tag)),
+        hive.state.call("HGETALL", keys.checkpoint(tag)),
+    )
+    found = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {
+        "stream": tag,
+        "entries": entries,
+        "leader": (leader or b"").partition(b"|")[0].decode(),
+        "checkpoint": found or None,
     }
 
 

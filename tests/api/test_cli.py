@@ -284,11 +284,11 @@ def test_doctor_says_what_runs_and_that_workers_agree(ask: Run, service: Service
     assert found.status == 0
     for text in ("2 workers", "embedded, process", "valkey-server", service.environment["NEARHIVE_DATA_DIR"]):
         assert text in found.out
-    for text in ("kept whole", "worker 0", "worker 1", "feed offset", "digest", "all workers agree"):
+    for text in ("stream s00", "stream shake", "worker 0", "worker 1", "feed offset", "digest", "all workers agree"):
         assert text in found.out
     report = json.loads(ask("doctor", "--json").out)
     assert len(report["workers"]) == 2
-    assert report["feed"]["kept"] == "whole"
+    assert [stream["stream"] for stream in report["streams"]] == ["s00", "shake"]
 
 
 def test_serve_refuses_a_taken_port_and_a_taken_directory(run: Run, service: Service, tmp_path: Path) -> None:
@@ -310,12 +310,16 @@ def test_serve_refuses_a_taken_port_and_a_taken_directory(run: Run, service: Ser
 
 def _status(*digests: dict[str, str]) -> doctor.Status:
     rows = [
-        {"worker": str(n), "pid": n, "offset": "1-0", "shake_offset": "0-0", "people": 2, "digests": found}
+        {"worker": str(n), "pid": n, "offsets": ["1-0"], "shake_offset": "0-0", "people": 2, "digests": found}
         for n, found in enumerate(digests)
     ]
     server = {"kind": "url", "name": "valkey", "version": "9", "binary": "", "pid": 1, "durability": "weak"}
-    feed = {"entries": 12, "kept": "whole"}
-    return {"version": "1", "data_dir": "", "epoch_s": 30.0, "server": server, "feed": feed, "workers": rows}
+    checkpoint = {"version": "7-1", "bytes": 1234, "offset": "5-0"}
+    streams = [
+        {"stream": "s00", "entries": 12, "leader": "0-ab", "checkpoint": checkpoint},
+        {"stream": "shake", "entries": 3, "leader": "", "checkpoint": None},
+    ]
+    return {"version": "1", "data_dir": "", "epoch_s": 30.0, "server": server, "streams": streams, "workers": rows}
 
 
 def test_doctor_compares_the_last_three_edges_that_all_workers_passed() -> None:
