@@ -14,22 +14,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import structlog
 
-from api.children import Lifeline, Slot
+from api.children import Lifeline, Main, Ready, SharedFlag, Slot
 from api.listen import PortRefused, close_all, listen, port_of
 from api.metrics import forget_process
 from discovery.errors import StateAway
 from discovery.store import keys
 from discovery.store.client import DurabilityRefused, State, StateFault, StateUrlRefused
 from discovery.store.data_dir import DataDir, DataDirBusy, DataDirUnsafe
-from discovery.store.embedded import EmbeddedServer, ServerFailed, ServerMismatch, ServerMissing
+from discovery.store.embedded import EmbeddedServer, ServerFailed, ServerMissing
 from discovery.store.ticker import Ticker
+from discovery.store.world import WorldTooNew, open_world, shards_of_a_new_world
+from discovery.store.written_by import ServerMismatch
 
 REFUSED = 2  # exit status: nothing was started
 FAILED = 1  # exit status: started, but could not go on
@@ -37,6 +39,7 @@ FAILED = 1  # exit status: started, but could not go on
 _LOOK_S = 0.05
 _DRAIN_S = 10.0
 _STATE_RETRY_S = 1.0
+_SPACE_LOOK_S = 0.25
 _START_FAILURES = 3  # workers that never became ready and failed this often will not start by trying again
 
 _START_REFUSALS = (
@@ -50,6 +53,7 @@ _START_REFUSALS = (
     StateAway,
     StateFault,
     StateUrlRefused,
+    WorldTooNew,
 )
 
 log = structlog.get_logger("nearhive.supervisor")
@@ -74,7 +78,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker gets. ``ready`` is to be called once, when requests are answered."""
+    """What a worker gets. ``ready`` is to be called once, when requests are answered.
+
+    A ``successor`` takes no connection before it is ready: until then the one that it replaces serves, under the same
+    number. ``read_only`` says that the disk is full, ``interrupted`` that the end was asked for by Ctrl-C.
+    """
 
     number: int
     workers: int
@@ -82,7 +90,10 @@ class WorkerContext:
     admin: list[socket.socket] | None
     state_url: str
     durability: str
-    ready: Callable[[], None]
+    ready: Ready
+    successor: bool = False
+    read_only: SharedFlag = field(default_factory=SharedFlag)
+    interrupted: SharedFlag = field(default_factory=SharedFlag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ class DemoContext:
 
     state_url: str
     public_port: int
-    ready: Callable[[], None]
+    ready: Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,9 @@ def serve(
     prepare: Callable[[], None] = lambda: None,
 ) -> int:
     """Run until SIGINT, SIGTERM or SIGHUP; returns the exit status. To be called from the main thread.
+
+    SIGUSR1 replaces the workers one after the other. SIGTERM and SIGHUP leave idle connections some seconds, so that
+    the next answer on each can say that it closes; Ctrl-C (SIGINT) closes them at once.
 
     ``prepare`` imports what the children need, once for all of them, while the state server loads its data.
     """
@@ -155,6 +169,10 @@ class Supervisor:
         self._data_dir: DataDir | None = None
         self._server: EmbeddedServer | None = None
         self._server_due_s = 0.0
+        self._space_due_s = 0.0
+        self._read_only = SharedFlag()
+        self._interrupted = SharedFlag()
+        self._to_replace: list[Slot] = []
         self._lifeline = Lifeline()
         self._workers = [
             Slot(f"worker {number}", self._worker(number), on_end=forget_process) for number in range(plan.workers)
@@ -173,14 +191,19 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 before[number] = signal.signal(number, self._request_stop)
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._request_replacement)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _request_stop(self, number: int, _frame: FrameType | None) -> None:
+        self._interrupted.set(number == signal.SIGINT)
         self._stop_requests += 1
+
+    def _request_replacement(self, _number: int, _frame: FrameType | None) -> None:
+        self._to_replace = list(self._workers)
 
     def run(self) -> int:
         """Start everything, watch it, end everything. Raises one of the refusals before any child was forked."""
@@ -216,13 +239,17 @@ class Supervisor:
         self._server = EmbeddedServer(self._data_dir, time.monotonic, binary=self._plan.valkey_bin)
         stack.callback(self._server.stop)
         self._server.start(on_progress=_say, given_up=lambda: self.stopping, meanwhile=self._prepare)
+        self._read_only.set(self._server.read_only)
         return self._server.url
 
     async def _check_state(self) -> str:
         """Refuse a server that does not keep what it acknowledges; write the first ticks, before any worker reads."""
         await self._state.open()
         try:
+            if self._read_only():  # nothing can be written, and the workers will find what there is
+                return "always"
             durability = await self._state.check_durability(weak=self._plan.durability_weak)
+            await open_world(self._state, shards=shards_of_a_new_world(self._plan.state_url))
             for ticker in self._tickers:
                 await ticker.start()
         finally:
@@ -245,14 +272,17 @@ class Supervisor:
         for slot in self._slots():
             if slot.due(now_s):
                 slot.start(self._lifeline, now_s)
+        if self._replacement_is_due():
+            self._to_replace.pop(0).replace(self._lifeline, now_s)
 
     def _restart_server(self, server: EmbeddedServer) -> None:
         log.error("state_server_ended", restarting=True)
         try:
             server.stop()
-            server.start(on_progress=_say, given_up=lambda: self.stopping)
+            server.start(wary=True, on_progress=_say, given_up=lambda: self.stopping)
         except (ServerFailed, ServerMismatch) as error:
             log.error("state_server_start_failed", error=str(error))
+        self._read_only.set(server.read_only)
         self._server_due_s = time.monotonic() + _STATE_RETRY_S
 
     async def _session(self) -> int | None:
@@ -275,8 +305,8 @@ class Supervisor:
         until_s = time.monotonic() + _STATE_RETRY_S if not self._state.is_open else float("inf")
         while not self._ended():
             now_s = time.monotonic()
-            for slot in self._slots():
-                slot.look(now_s, stopping=self.stopping)
+            self._look_at(self._slots(), now_s)
+            self._keep_space(now_s)
             if not self.stopping:
                 self._announce()
                 if self._hopeless():
@@ -286,9 +316,27 @@ class Supervisor:
             await asyncio.sleep(_LOOK_S)
         return None
 
+    def _look_at(self, slots: list[Slot], now_s: float) -> None:
+        for slot in slots:
+            if not slot.look(now_s, stopping=self.stopping, drain_s=_DRAIN_S):
+                self._to_replace.clear()  # a new worker does not start, so the old ones stay
+                log.error("replacement_given_up")
+
+    def _keep_space(self, now_s: float) -> None:
+        if self._server is not None and now_s >= self._space_due_s:
+            self._space_due_s = now_s + _SPACE_LOOK_S
+            if self._server.keep_space():
+                self._read_only.set(self._server.read_only)
+
     def _something_is_due(self, now_s: float) -> bool:
         server_due = self._server is not None and not self._server.running and now_s >= self._server_due_s
-        return server_due or any(slot.due(now_s) for slot in self._slots())
+        return server_due or any(slot.due(now_s) for slot in self._slots()) or self._replacement_is_due()
+
+    def _replacement_is_due(self) -> bool:
+        """One worker at a time, and only while all others stand."""
+        if any(slot.changing or slot.child is None or not slot.child.ready for slot in self._workers):
+            return False
+        return bool(self._to_replace)
 
     def _slots(self) -> list[Slot]:
         return [*self._workers, *self._demo]
@@ -310,7 +358,7 @@ class Supervisor:
         if not self.stopping:
             return False
         self._close_ports()
-        group = next((g for g in (self._workers, self._demo) if any(slot.child for slot in g)), None)
+        group = next((g for g in (self._workers, self._demo) if not all(slot.empty for slot in g)), None)
         if group is None:
             return True
         now_s = time.monotonic()
@@ -325,8 +373,7 @@ class Supervisor:
         """For every way out of :meth:`run`: no child is left when it returns."""
         self._stop_requests = max(self._stop_requests, 1)
         while not self._ended():
-            for slot in self._slots():
-                slot.look(time.monotonic(), stopping=True)
+            self._look_at(self._slots(), time.monotonic())
             threading.Event().wait(_LOOK_S)
 
     def _close_in_child(self) -> None:
@@ -335,19 +382,22 @@ class Supervisor:
         if self._data_dir is not None:
             self._data_dir.close_in_child()
 
-    def _worker(self, number: int) -> Callable[[Callable[[], None]], None]:
-        def main(ready: Callable[[], None]) -> None:
+    def _worker(self, number: int) -> Main:
+        def main(ready: Ready, successor: bool) -> None:
             self._close_in_child()
             admin = self._admin if number == 0 else None
             if admin is None:
                 close_all(self._admin)
             url, durability = self._running.state_url, self._durability
             count = self._plan.workers
-            self._worker_main(WorkerContext(number, count, self._public, admin, url, durability, ready))
+            flags = (self._read_only, self._interrupted)
+            self._worker_main(
+                WorkerContext(number, count, self._public, admin, url, durability, ready, successor, *flags)
+            )
 
         return main
 
-    def _run_demo(self, ready: Callable[[], None]) -> None:
+    def _run_demo(self, ready: Ready, _successor: bool) -> None:
         public_port = self._running.public_port
         self._close_in_child()
         self._close_ports()

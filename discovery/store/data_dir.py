@@ -4,6 +4,7 @@ The lock is ``flock`` on ``DATA_DIR/lock``, and the state server inherits the lo
 locked while that server lives, even when the process that started it was killed. ``run.json`` says who both are.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from discovery.store.disk import is_full
 
 _ORPHAN_GRACE_S = 10.0  # a server that must write out a large file may take seconds to end
 _START_GRACE_S = 2.0  # the other start holds the lock, but may not have written its pid yet
@@ -54,7 +57,7 @@ class DataDir:
         """
         path = path.absolute()
         _prepare(path)
-        lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock_fd = _open_lock(path)
         try:
             _lock(path, lock_fd, monotonic)
         except BaseException:
@@ -65,10 +68,15 @@ class DataDir:
         return taken
 
     def record(self, child_pid: int | None) -> None:
-        """Write who uses the directory now, with the state server once it runs."""
+        """Write who uses the directory now, with the state server once it runs.
+
+        On a full disk the standing file is written over, within its block; where there is none, it is left out: then
+        only the messages of a second start, and its search for an orphan, know less.
+        """
         child_started = process_started(child_pid) if child_pid else None
         run = Run(os.getpid(), process_started(os.getpid()) or "", child_pid or 0, child_started or "")
-        write_json(self.path / "run.json", asdict(run))
+        if not write_json_if_it_fits(self.path / "run.json", asdict(run)):
+            _write_over(self.path / "run.json", asdict(run))
 
     def release(self) -> None:
         """Unlock. To be called when the state server has ended."""
@@ -86,11 +94,33 @@ class DataDir:
 def write_json(path: Path, content: dict[str, object]) -> None:
     """Replace a small file, readable by its owner alone, in one step: a reader sees the old or the new one."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_json_if_it_fits(path: Path, content: dict[str, object]) -> bool:
+    """:func:`write_json`, but False when the disk is full."""
+    try:
+        write_json(path, content)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return False
+    return True
+
+
+def _write_over(path: Path, content: dict[str, object]) -> None:
+    """In place, so that no block is needed. Who reads it half written finds nobody."""
+    with contextlib.suppress(OSError), path.open("r+") as file:
         json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+        file.truncate()
 
 
 def process_started(pid: int) -> str | None:
@@ -134,6 +164,13 @@ def _prepare(path: Path) -> None:
         path.chmod(0o700)
     if not os.access(path, os.W_OK | os.X_OK):
         raise DataDirUnsafe(f"data directory {path} is not writable")
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DataDirUnsafe(f"data directory {path}: lock: {error.strerror or error}") from error
 
 
 def _lock(path: Path, lock_fd: int, monotonic: Callable[[], float]) -> None:

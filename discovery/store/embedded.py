@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -13,30 +12,39 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError
 from redis.retry import Retry
 
-from discovery.store.data_dir import DataDir, write_json
+from discovery.store.data_dir import DataDir
+from discovery.store.disk import Space, is_full
+from discovery.store.written_by import check_written_by, record_format
 
 _SUN_PATH_BYTES = 100  # sun_path holds 108 bytes on Linux and 104 on macOS, the final zero included
 _STOP_GRACE_S = 10.0
 _POLL_S = 0.01
+_SWITCH_S = 1.0  # deadline of a command that makes the server read-only or not
 _LOG_LINES_SHOWN = 12
 _PR_SET_PDEATHSIG = 1
+
+# How the server refuses every write of a client (NOREPLICAS: none was run), and does not exit when its own, of expired
+# keys, do not fit. In this order, each in a command of its own: what was written before the first is synced by then.
+_READ_ONLY = (("min-replicas-to-write", "1"), ("appendfsync", "everysec"))
+_WRITABLE = (("appendfsync", "always"), ("min-replicas-to-write", "0"))
 
 # Ends the server when the pipe from the parent closes: for systems without PDEATHSIG.
 _WATCH = "import os,sys\nos.read(0,1)\ntry: os.kill(int(sys.argv[1]),15)\nexcept ProcessLookupError: pass"
 
 
+log = structlog.get_logger("nearhive.state_server")
+
+
 class ServerMissing(Exception):
     """No server binary was found."""
-
-
-class ServerMismatch(Exception):
-    """The data was written by a server that this binary may not be able to follow."""
 
 
 class ServerFailed(Exception):
@@ -87,27 +95,6 @@ def server_version(binary: Path) -> tuple[str, str]:
     return found[1].lower(), found[2]
 
 
-def check_written_by(path: Path, name: str, version: str) -> None:
-    """Refuse data of another kind of server, or of a later major version; then record this one.
-
-    Raises ServerMismatch, with the way out.
-    """
-    record = path / "server.json"
-    if record.exists():
-        written = json.loads(record.read_text())
-        if written["name"] != name or _major(written["version"]) > _major(version):
-            raise ServerMismatch(
-                f"the data in {path} was written by {written['name']} {written['version']}, which {name} {version} may "
-                f"not be able to read. Run {written['name']} {_major(written['version'])} or later "
-                "(NEARHIVE_VALKEY_BIN=/path/to/server), or start with another NEARHIVE_DATA_DIR"
-            )
-    write_json(record, {"name": name, "version": version})
-
-
-def _major(version: str) -> int:
-    return int(version.split(".", 1)[0])
-
-
 def socket_path(data_dir: Path) -> Path:
     """Where the server listens: in the data directory, or, when that path is too long, in a private one under /tmp."""
     inside = data_dir / "state.sock"
@@ -140,6 +127,7 @@ class EmbeddedServer:
         self._death_signal = death_signal
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
+        self.read_only = False
         self.name, self.version = server_version(self._binary)
         self.socket = socket_path(data_dir.path)
         self.log = data_dir.path / "server.log"
@@ -161,6 +149,7 @@ class EmbeddedServer:
     def start(
         self,
         *,
+        wary: bool = False,
         deadline_s: float = 120.0,
         on_progress: Callable[[str], None] = lambda _: None,
         given_up: Callable[[], bool] = lambda: False,
@@ -170,18 +159,25 @@ class EmbeddedServer:
 
         To be called from the main thread only.
 
-        PDEATHSIG fires when the *thread* that forked the child ends, so a start from a pool thread would end the
-        server with that thread. Raises ServerMismatch, ServerFailed (with the end of the server's log).
+        On a full disk it starts read-only: less than the reserve is free or, if ``wary`` (after a server that ended by
+        itself), less than enough. PDEATHSIG fires when the *thread* that forked the child ends, so a start from a pool
+        thread would end the server with that thread. Raises ServerMismatch, WorldTooNew, ServerFailed (with the end of
+        the server's log).
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the state server must be started from the main thread")
         check_written_by(self._data_dir.path, self.name, self.version)
         self.socket = socket_path(self._data_dir.path)  # makes the private directory again that stop() removed
         self.socket.unlink(missing_ok=True)  # left by a killed server; the lock says that nobody listens there
+        space = Space.of(self._data_dir.path)
+        self.read_only = not space.enough if wary else space.low
+        if self.read_only:
+            on_progress(self._disk_full(space))
         self._spawn()
         try:
             meanwhile()
             self._wait_until_ready(self._monotonic() + deadline_s, on_progress, given_up)
+            record_format(self._data_dir.path)
         except BaseException:
             self.stop()
             raise
@@ -201,15 +197,54 @@ class EmbeddedServer:
         if self.socket.parent != self._data_dir.path:
             self.socket.parent.rmdir()
 
+    def keep_space(self) -> bool:
+        """Refuse writes before the disk is full, take them again once enough is free. True when that changed now.
+
+        To be called several times a second: the less often, the more must fit into the reserve. A server that runs
+        full in between exits by itself, without having acknowledged what did not fit.
+        """
+        space = Space.of(self._data_dir.path)
+        wanted = not space.enough if self.read_only else space.low
+        if wanted == self.read_only or not self.running or not self._switch(_READ_ONLY if wanted else _WRITABLE):
+            return False
+        self.read_only = wanted
+        if wanted:
+            log.error("state_read_only", reason=self._disk_full(space))
+        else:
+            self._record_all()
+            log.warning("state_writable", free_mb=space.free_bytes >> 20)
+        return True
+
+    def _switch(self, steps: tuple[tuple[str, str], ...]) -> bool:
+        """False when the server did not answer: then all is done again at the next look."""
+        try:
+            with _probe_client(self.socket, _SWITCH_S) as client:
+                for name, value in steps:
+                    client.config_set(name, value)
+        except (redis.RedisError, OSError) as error:
+            log.warning("state_not_switched", error=type(error).__name__)
+            return False
+        return True
+
+    def _record_all(self) -> None:
+        """What a full disk had no room for."""
+        self._data_dir.record(self.pid)
+        check_written_by(self._data_dir.path, self.name, self.version)
+        record_format(self._data_dir.path)
+
+    def _disk_full(self, space: Space) -> str:
+        return (
+            f"the disk of {self._data_dir.path} is full ({space.free_bytes >> 10:,} KB free): "
+            f"the state takes no writes until {space.enough_bytes >> 20:,} MB are free"
+        )
+
     def close_in_child(self) -> None:
         """In a forked child: let go of what keeps the pipe watch waiting."""
         if self._watch is not None and self._watch.stdin is not None:
             self._watch.stdin.close()
 
     def _spawn(self) -> None:
-        if self.log.exists():
-            self.log.replace(self.log.with_suffix(".log.old"))
-        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
+        with self._open_log() as log:
             try:
                 self._process = subprocess.Popen(
                     self._arguments(),
@@ -227,8 +262,20 @@ class EmbeddedServer:
             command = [sys.executable, "-c", _WATCH, str(self._process.pid)]
             self._watch = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
+    def _open_log(self) -> BinaryIO:
+        """A new log; the server goes without one where the disk has no room for its name."""
+        try:
+            if self.log.exists():
+                self.log.replace(self.log.with_suffix(".log.old"))
+            return open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        except OSError as error:
+            if not is_full(error):
+                raise ServerFailed(f"{self.log}: {error.strerror}") from error
+            return open(os.devnull, "wb")
+
     def _arguments(self) -> list[str]:
         path = str(self._data_dir.path)
+        modes = (part for name, value in (_READ_ONLY if self.read_only else _WRITABLE) for part in (f"--{name}", value))
         return [
             str(self._binary),
             *("--dir", path),
@@ -239,7 +286,7 @@ class EmbeddedServer:
             *("--databases", "1"),
             *("--save", ""),
             *("--appendonly", "yes"),
-            *("--appendfsync", "always"),
+            *modes,
             *("--aof-load-truncated", "yes"),  # a kill -9 or power cut may leave half a command at the end
             *("--maxmemory-policy", "noeviction"),
             *("--set-proc-title", "no"),  # keeps the data directory in the command line, by which an orphan is known
@@ -262,7 +309,7 @@ class EmbeddedServer:
 
     def _check_alive(self, deadline_s: float, given_up: Callable[[], bool]) -> None:
         if not self.running:
-            raise ServerFailed(f"the state server ended while starting; {self._log_end()}")
+            raise ServerFailed(f"the state server ended while starting{self._for_lack_of_space()}; {self._log_end()}")
         if given_up():
             raise ServerFailed("the start of the state server was given up")
         if self._monotonic() > deadline_s:
@@ -276,7 +323,14 @@ class EmbeddedServer:
             except subprocess.TimeoutExpired:
                 return
 
+    def _for_lack_of_space(self) -> str:
+        """It loads its data on a full disk, but cannot create the files of a new data directory there."""
+        space = Space.of(self._data_dir.path)
+        return f": the disk is full ({space.free_bytes >> 10:,} KB free), make room" if space.low else ""
+
     def _log_end(self) -> str:
+        if not self.log.exists():
+            return "it left no log"
         lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
         return "\n  ".join([f"its log {self.log} ends:", *lines])
 
@@ -288,9 +342,9 @@ class EmbeddedServer:
             watch.stdin.close()
 
 
-def _probe_client(path: Path) -> redis.Redis:
+def _probe_client(path: Path, timeout_s: float = 1.0) -> redis.Redis:
     once = Retry(NoBackoff(), 0)
-    return redis.Redis(unix_socket_path=str(path), protocol=2, socket_timeout=1.0, retry=once, driver_info=None)
+    return redis.Redis(unix_socket_path=str(path), protocol=2, socket_timeout=timeout_s, retry=once, driver_info=None)
 
 
 def _probe(client: redis.Redis) -> tuple[bool, str]:
@@ -300,6 +354,8 @@ def _probe(client: redis.Redis) -> tuple[bool, str]:
     except BusyLoadingError:
         percent = client.info("persistence").get("loading_loaded_perc", "0")
         return False, f"loading the state: {float(percent):.0f} %"
+    except redis.ResponseError as refusal:  # MISCONF: it has loaded, and cannot write the end of expired keys
+        return str(refusal).startswith("MISCONF"), ""
     except (redis.ConnectionError, redis.TimeoutError, OSError):
         return False, ""
     return True, ""

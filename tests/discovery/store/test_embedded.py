@@ -22,13 +22,12 @@ from discovery.store.data_dir import DataDir, DataDirBusy, DataDirUnsafe, proces
 from discovery.store.embedded import (
     EmbeddedServer,
     ServerFailed,
-    ServerMismatch,
     ServerMissing,
-    check_written_by,
     find_binary,
     server_version,
     socket_path,
 )
+from discovery.store.written_by import ServerMismatch, check_written_by
 
 
 def take(path: Path) -> DataDir:
