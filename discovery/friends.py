@@ -52,12 +52,12 @@ def half_record(owner: str, other: str, precision: str | None, until_ms: int, gu
 
 
 class Friendships:
-    """Folded halves."""
+    """Folded halves, each part of the shard of who shows."""
 
     def __init__(self, people: People, blocks: Blocks) -> None:
         self._people = people
         self._blocks = blocks
-        self._halves: dict[int, dict[int, Half]] = {}
+        self._halves: dict[int, dict[int, Half]] = {}  # inner dicts are replaced, never changed: a snapshot holds them
         self._asked_by: dict[int, set[int]] = {}
 
     def fold(self, payload: bytes, now_ms: int) -> None:
@@ -72,17 +72,42 @@ class Friendships:
             self._set(owner, other, DECLINED, 0, False, now_ms)
 
     def _set(self, owner: int, other: int, precision: str | None, until_ms: int, guardian: bool, now_ms: int) -> None:
-        mine = self._halves.setdefault(owner, {})
-        if precision is None:
-            mine.pop(other, None)
-        else:
-            before = mine.get(other)
+        mine = dict(self._halves.get(owner, {}))
+        before = mine.pop(other, None)
+        if precision is not None:
             active = before is not None and before.precision != DECLINED
             since_ms = before.since_ms if before is not None and active else now_ms
             vouched = guardian or (before is not None and active and before.guardian and precision != DECLINED)
             mine[other] = Half(precision, until_ms, since_ms, now_ms, vouched)
+        if mine:
+            self._halves[owner] = mine
+        else:
+            self._halves.pop(owner, None)
+        self._note_asked(owner, other, asks=precision not in (None, DECLINED))
+
+    def _note_asked(self, owner: int, other: int, *, asks: bool) -> None:
         asked = self._asked_by.setdefault(other, set())
-        (asked.discard if precision in (None, DECLINED) else asked.add)(owner)
+        (asked.add if asks else asked.discard)(owner)
+        if not asked:
+            del self._asked_by[other]
+
+    # --- a shard's part: the halves that its people own ---
+
+    def standing(self) -> dict[int, dict[int, Half]]:
+        """All halves by owner and other, as they stand now and will in this answer: a copy of the outer dict."""
+        return dict(self._halves)
+
+    def drop(self, shard: int) -> None:
+        """Forget what a shard's people show."""
+        for owner in [slot for slot in self._halves if self._people.shard[slot] == shard]:
+            for other in self._halves.pop(owner):
+                self._note_asked(owner, other, asks=False)
+
+    def restore(self, owner: int, halves: dict[int, Half]) -> None:
+        """Put back what one person shows."""
+        self._halves[owner] = halves
+        for other, half in halves.items():
+            self._note_asked(owner, other, asks=half.precision != DECLINED)
 
     # --- questions ---
 

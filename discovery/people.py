@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN
 from discovery.sealed import Sealer
+from discovery.store.keys import Shards
 
 NOBODY, FRIENDS, EVERYONE = range(3)
 VISIBILITIES = ("nobody", "friends", "everyone")
@@ -26,14 +27,20 @@ def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
 
 
 class People:
-    """Columns indexed by slot. A slot is given at a person's first mention and kept."""
+    """Columns indexed by slot. A slot is given at a person's first mention and kept, whatever is dropped."""
 
-    def __init__(self, sealer: Sealer, *, require_age: bool) -> None:
+    FOLDED = ("visibility", "fallback", "visible_until_ms", "bottles", "age_app", "age_claim", "cleared")
+    """Columns that the feed of the person's shard made, and no other."""
+
+    def __init__(self, sealer: Sealer, *, require_age: bool, shards: Shards | None = None) -> None:
+        """``shards``: shared; its ``count`` is set before the first person is mentioned. None: one shard."""
         self._sealer = sealer
         self._require_age = require_age
+        self.shards = Shards() if shards is None else shards
         self._slots: dict[str, int] = {}
         self.ids: list[str] = []
         self.hashes = np.zeros(_FIRST_CAPACITY, np.uint64)  # keyed: what orders and digests use instead of ids
+        self.shard = np.zeros(_FIRST_CAPACITY, np.uint8)  # whose feed says what is folded of the person
         self.visibility = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.fallback = np.zeros(_FIRST_CAPACITY, np.uint8)  # what visibility lapses to
         self.visible_until_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # 0: does not lapse
@@ -55,27 +62,54 @@ class People:
     def slot_or_new(self, user: str) -> int:
         """Slot of a person, given now if this is the first mention. Only folds may call it."""
         slot = self._slots.get(user)
-        return self._add(user) if slot is None else slot
+        return int(self.slots_or_new([user])[0]) if slot is None else slot
 
     def slots_or_new(self, users: list[str]) -> NDArray[np.int32]:
         """Slots int32[n] of a batch."""
-        known = self._slots
-        return np.fromiter(
-            (known[user] if user in known else self._add(user) for user in users), dtype=np.int32, count=len(users)
-        )
+        found = list(map(self._slots.get, users))
+        if None in found:
+            new = list(dict.fromkeys(user for user, slot in zip(users, found, strict=True) if slot is None))
+            hashes = np.fromiter(map(self.hash_of, new), np.uint64, len(new))
+            self._add(new, hashes, self._shards_of(new))
+            found = list(map(self._slots.get, users))
+        return np.array(found, dtype=np.int32)
+
+    def slots_restored(self, users: list[str], hashes: NDArray[np.uint64], shard: int) -> NDArray[np.int32]:
+        """Slots int32[n] of different people of one shard whose hashes are known: without the microsecond that a hash
+        costs."""
+        found = list(map(self._slots.get, users))
+        if None in found:
+            at = [i for i, slot in enumerate(found) if slot is None]
+            self._add([users[i] for i in at], hashes[at], np.full(len(at), shard, np.uint8))
+            found = list(map(self._slots.get, users))
+        return np.array(found, dtype=np.int32)
 
     def hash_of(self, user: str) -> int:
         """The keyed 64-bit hash of an id, known or not."""
         return self._sealer.hash64("person", user)
 
-    def _add(self, user: str) -> int:
-        slot = len(self.ids)
-        if slot == len(self.hashes):
-            self._grow(2 * slot)
-        self._slots[user] = slot
-        self.ids.append(user)
-        self.hashes[slot] = self.hash_of(user)
-        return slot
+    @property
+    def secret_fingerprint(self) -> str:
+        """Tells whether hashes were made with this secret, and nothing else about it."""
+        return self._sealer.id128("fingerprint")
+
+    def of_shard(self, shard: int) -> NDArray[np.int64]:
+        """Slots int64[n], ascending, of everybody of one shard."""
+        return np.flatnonzero(self.shard[: len(self.ids)] == shard)
+
+    def _shards_of(self, users: list[str]) -> NDArray[np.uint8]:
+        if self.shards.count == 1:
+            return np.zeros(len(users), np.uint8)
+        return np.fromiter(map(self.shards.of, users), np.uint8, len(users))
+
+    def _add(self, users: list[str], hashes: NDArray[np.uint64], shards: NDArray[np.uint8]) -> None:
+        start, end = len(self.ids), len(self.ids) + len(users)
+        if end > len(self.hashes):
+            self._grow(max(2 * len(self.hashes), end))
+        self._slots.update(zip(users, range(start, end), strict=True))
+        self.ids.extend(users)
+        self.hashes[start:end] = hashes
+        self.shard[start:end] = shards
 
     def _grow(self, capacity: int) -> None:
         for name, column in vars(self).items():
@@ -119,9 +153,35 @@ class People:
         self.visible_until_ms[slot] = until_ms
 
     def _fold_person(self, slot: int, person: str) -> None:
-        self._accounts.get(self.persons.get(slot, ""), set()).discard(slot)
+        self._part_from_person(slot)
         self.persons[slot] = person
         self._accounts.setdefault(person, set()).add(slot)
+
+    def _part_from_person(self, slot: int) -> None:
+        person = self.persons.pop(slot, None)
+        if person is None:
+            return
+        self._accounts[person].discard(slot)
+        if not self._accounts[person]:
+            del self._accounts[person]
+
+    # --- a shard's part ---
+
+    def drop(self, shard: int) -> None:
+        """Forget what is folded of a shard's people; slots, ids and hashes stay."""
+        slots = self.of_shard(shard)
+        for name in self.FOLDED:
+            getattr(self, name)[slots] = 0
+        for slot in [slot for slot in self.suspensions if self.shard[slot] == shard]:
+            del self.suspensions[slot]
+        for slot in [slot for slot in self.persons if self.shard[slot] == shard]:
+            self._part_from_person(slot)
+
+    def restore(self, suspensions: dict[int, dict[str, int]], persons: dict[int, str]) -> None:
+        """Put back what stands beside the columns, by slot."""
+        self.suspensions.update(suspensions)
+        for slot, person in persons.items():
+            self._fold_person(slot, person)
 
     # --- questions ---
 

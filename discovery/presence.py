@@ -3,10 +3,16 @@
 Columns by slot, all of resolution 8: ``published`` (what friends at `near` see), ``stranger`` (what was published at
 the last stranger edge; its parents are what everyone coarser sees), ``pending`` (published at the next edge). A cell
 outlives presence as the anchor of hysteresis, shown to nobody.
+
+What is folded of a person follows from the feed of their shard alone: each shard crosses the edges of its own feed, at
+its own place there, with the epoch length that its own ticks announce. While all are followed they cross together, so
+that questions see one edge; a shard that is being restored crosses alone, and until it has caught up with the others
+(:attr:`Presence.in_step`) nothing may be answered.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,20 +27,36 @@ from geo.privacy import PRECISION_RESOLUTION, STRANGER_RESOLUTION, Epochs
 _DELTA_LIMIT = 2048  # a first appearance costs each query a few ns; past this a rebuild is cheaper
 _DIGESTS_KEPT = 16
 _STRANGER_EPOCHS = 3
+_EVERY_SHARD = -1
+_BEFORE_ANY_TICK = Epochs(1000)
 
 EpochKey = Callable[[int], tuple[int, int]]
+
+
+@dataclass(slots=True)
+class ShardEdges:
+    """Where the feed of one shard stands: its last edge and stranger edge (ms, 0 = none), and the epochs that its ticks
+    announce (None = no tick yet)."""
+
+    edge_ms: int = 0
+    stranger_edge_ms: int = 0
+    epochs: Epochs | None = None
 
 
 class Presence:
     """Folds reports, clears and edges; answers who is live and in which cell."""
 
+    FOLDED = ("published", "stranger", "pending", "live_until_ms", "seen_ms", "extended_edge_ms")
+    """Columns that the feed of the person's shard made, and no other."""
+
     def __init__(self, people: People, epoch_key: EpochKey) -> None:
         capacity = len(people.hashes)
         self._people = people
         self._epoch_key = epoch_key
-        self.epochs = Epochs(1000)
-        self.edge_ms = 0
+        self._edges: dict[int, ShardEdges] = {}
+        self.edge_ms = 0  # the last that every shard has crossed, and the same for strangers
         self.stranger_edge_ms = 0
+        self._in_step = False
         self.published = np.zeros(capacity, np.uint64)
         self.stranger = np.zeros(capacity, np.uint64)
         self.pending = np.zeros(capacity, np.uint64)
@@ -46,35 +68,95 @@ class Presence:
         self._crowd: Crowd | None = None
         self._keep_digests = False
 
-    # --- fold ---
+    # --- edges ---
 
-    def on_time(self, now_ms: int, epoch_ms: int) -> None:
-        """Hive time moved to ``now_ms``: cross the edges passed, if any. Called before the entry is folded."""
+    def on_time(self, now_ms: int, epoch_ms: int, shard: int = 0) -> None:
+        """Hive time of one shard moved to ``now_ms``: it crosses the edges passed, if any, alone. Called before the
+        entry is folded."""
         if epoch_ms == 0:
             return
-        if self.epochs.epoch_ms != epoch_ms:
-            self.epochs = Epochs(epoch_ms)
-        edge_ms = self.epochs.last_edge(now_ms)
-        if edge_ms > self.edge_ms:
-            self._cross(edge_ms, self.epochs.last_stranger_edge(now_ms))
+        self.set_epoch(epoch_ms, shard)
+        self._cross([shard], now_ms)
+
+    def set_epoch(self, epoch_ms: int, shard: int) -> None:
+        """A tick of this shard announced the epoch length; 0 says nothing. Called before the edges that it makes are
+        crossed."""
+        edges = self.edges(shard)
+        if epoch_ms and (edges.epochs is None or edges.epochs.epoch_ms != epoch_ms):
+            edges.epochs = Epochs(epoch_ms)
+
+    def cross_all(self, up_to_ms: int) -> bool:
+        """Every shard has reached ``up_to_ms``, or waits in front of its first entry behind it: all cross the edges up
+        to there in one step. Returns whether any did.
+
+        Each by its own epoch length. For a moment after a change the lengths differ between shards, and a shard may
+        have no edge here that another has; it then crosses nothing, as it will not when its feed is folded anew.
+        """
+        return self._cross(self._people.shards.all(), up_to_ms)
+
+    def edges(self, shard: int) -> ShardEdges:
+        """Where one shard stands."""
+        found = self._edges.get(shard)
+        if found is None:
+            found = self._edges[shard] = ShardEdges()
+        return found
+
+    @property
+    def in_step(self) -> bool:
+        """Whether all shards stand at the same edge; else no question may be answered."""
+        return self._in_step
+
+    @property
+    def epochs(self) -> Epochs:
+        """The epochs of now; those of the first shard while shards differ."""
+        return self.edges(0).epochs or _BEFORE_ANY_TICK
 
     def keep_digests(self) -> None:
         """From now on a digest is taken at every edge (not while catching up: old edges help nobody)."""
         self._keep_digests = True
 
-    def _cross(self, edge_ms: int, stranger_edge_ms: int) -> None:
+    def _cross(self, shards: Sequence[int], up_to_ms: int) -> bool:
         """Publish. Crossing many edges at once equals crossing each: nothing was reported in between."""
-        presence.adopt(self.pending, self.published)
-        if stranger_edge_ms > self.edge_ms:  # else it was no stranger edge when it passed: the epoch was another then
-            presence.adopt(self.published, self.stranger)
-            self.stranger_edge_ms = stranger_edge_ms
+        passed = []
+        for shard in shards:
+            edges = self.edges(shard)
+            if edges.epochs is not None and edges.epochs.last_edge(up_to_ms) > edges.edge_ms:
+                passed.append((shard, edges, edges.epochs))
+        if not passed:
+            return False
+        self.fit()
+        self._adopt(self.pending, self.published, [shard for shard, _, _ in passed])
+        moved_on = []
+        for shard, edges, epochs in passed:
+            stranger_edge_ms = epochs.last_stranger_edge(up_to_ms)
+            if stranger_edge_ms > edges.edge_ms:  # else no stranger edge when it passed: the epoch was another then
+                edges.stranger_edge_ms = stranger_edge_ms
+                moved_on.append(shard)
+            edges.edge_ms = epochs.last_edge(up_to_ms)
+        self._adopt(self.published, self.stranger, moved_on)
+        self._settle()
+        if self._keep_digests and self._in_step and len(passed) == self._people.shards.count:
+            self._take_digest(self.edge_ms)
+        return True
+
+    def _adopt(self, source: NDArray[np.uint64], target: NDArray[np.uint64], shards: list[int]) -> None:
+        if len(shards) == self._people.shards.count:
+            shards = [_EVERY_SHARD]
+        for shard in shards:
+            presence.adopt(source, target, self._people.shard, shard)
+        if target is self.stranger and shards:
             self._crowd = None
-        self.edge_ms = edge_ms
-        if self._keep_digests:
-            self._take_digest(edge_ms)
+
+    def _settle(self) -> None:
+        """The edges of all follow from those of each."""
+        every = [self.edges(shard) for shard in self._people.shards.all()]
+        self.edge_ms = min(edges.edge_ms for edges in every)
+        self.stranger_edge_ms = min(edges.stranger_edge_ms for edges in every)
+        self._in_step = self.edge_ms > 0 and all(edges.edge_ms == self.edge_ms for edges in every)
 
     def _take_digest(self, edge_ms: int) -> None:
-        self._fit()
+        """All have just crossed. Of who had before, each worker would see another moment behind the edge."""
+        self.fit()
         n = len(self._people)
         self.digests[edge_ms] = int(
             presence.digest(self._people.hashes[:n], self.published[:n], self.pending[:n], self.live_until_ms[:n])
@@ -82,19 +164,27 @@ class Presence:
         while len(self.digests) > _DIGESTS_KEPT:
             self.digests.popitem(last=False)
 
-    def fold_reports(self, batch: ReportBatch, now_ms: int) -> None:
-        """Apply one batch of reports, but none by which the app would bring back who cleared."""
+    # --- fold ---
+
+    def fold_reports(self, batch: ReportBatch, now_ms: int, shard: int = 0) -> None:
+        """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared."""
         slots = self._people.slots_or_new(batch.users)
-        self._fit()
+        self.fit()
         self._people.fold_claims(slots, batch.flags)
         taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
-        self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms)
+        self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms, self.edges(shard))
         self.refresh(slots, now_ms)
 
     def _fold_taken(
-        self, slots: NDArray[np.int32], cells8: NDArray[np.uint64], expiries_ms: NDArray[np.int64], now_ms: int
+        self,
+        slots: NDArray[np.int32],
+        cells8: NDArray[np.uint64],
+        expiries_ms: NDArray[np.int64],
+        now_ms: int,
+        edges: ShardEdges,
     ) -> None:
-        absent_ms = self.stranger_edge_ms - _STRANGER_EPOCHS * self.epochs.epoch_ms
+        epochs = edges.epochs or _BEFORE_ANY_TICK
+        absent_ms = edges.stranger_edge_ms - _STRANGER_EPOCHS * epochs.epoch_ms
         extended = (expiries_ms > 0) & (expiries_ms != self.live_until_ms[slots])
         presence.fold_reports(
             slots,
@@ -108,12 +198,12 @@ class Presence:
             self.live_until_ms,
             self.seen_ms,
         )
-        self.extended_edge_ms[slots[extended]] = self.edge_ms
+        self.extended_edge_ms[slots[extended]] = edges.edge_ms
 
     def fold_clear(self, user: str, now_ms: int) -> None:
         """The person cleared their position: gone now; the cell stays as anchor."""
         slot = self._people.slot_or_new(user)
-        self._fit()
+        self.fit()
         self._people.cleared[slot] = True
         self.live_until_ms[slot] = min(int(self.live_until_ms[slot]), now_ms)
         self.refresh_one(slot, now_ms)
@@ -122,7 +212,7 @@ class Presence:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
         if self._crowd is None:  # its first use works all of it out
             return
-        self._fit()
+        self.fit()
         self._show(slots)
         self._join_crowd(self._crowd, slots[self.shown_until_ms[slots] > now_ms])
 
@@ -131,7 +221,8 @@ class Presence:
         self.refresh(np.array([slot], np.int32), now_ms)
 
     def _show(self, slots: NDArray[np.int32]) -> None:
-        """A suspension counts to the end of its stranger epoch, else it would end here and there at other times."""
+        """A suspension counts to the end of the stranger epoch of all, else it would end here and there at other
+        times."""
         until_ms = self._people.strangers_until_ms(slots, self.stranger_edge_ms)
         self.shown_until_ms[slots] = np.minimum(self.live_until_ms[slots], until_ms)
 
@@ -144,7 +235,26 @@ class Presence:
         for slot, key in zip(newcomers, keys, strict=True):
             crowd.add(self.stranger_cell(slot), int(key), slot)
 
-    def _fit(self) -> None:
+    # --- a shard's part ---
+
+    def drop(self, shard: int) -> None:
+        """Forget what is folded of a shard's people and where its feed stands. The digests go too: if the shard is
+        restored because it had gone astray, they say so of edges long past."""
+        slots = self._people.of_shard(shard)
+        self.fit()
+        for name in (*self.FOLDED, "shown_until_ms"):
+            getattr(self, name)[slots] = 0
+        self.restore(shard, ShardEdges())
+        self.digests.clear()
+
+    def restore(self, shard: int, edges: ShardEdges) -> None:
+        """The columns of a shard were put back as they were at ``edges``."""
+        self._edges[shard] = edges
+        self._crowd = None
+        self._settle()
+
+    def fit(self) -> None:
+        """Make room for everybody known."""
         capacity = len(self._people.hashes)
         if len(self.published) < capacity:
             for name, column in vars(self).items():
@@ -182,7 +292,7 @@ class Presence:
         return self._crowd
 
     def _build_crowd(self, now_ms: int) -> Crowd:
-        self._fit()
+        self.fit()
         everyone = np.arange(len(self._people), dtype=np.int32)
         self._show(everyone)
         slots = everyone[self.shown_until_ms[everyone] > now_ms]

@@ -1,6 +1,7 @@
 """Blocks: both directions, all features. A block is stored with the blocker and applied both ways."""
 
-from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import orjson
 
@@ -11,17 +12,31 @@ from discovery.store.writer import Writer
 _BLOCK = Script("block")
 
 
+Order = tuple[int, int]
+"""When a block was folded: hive time in ms, then how many-th block of its shard. The same in every worker."""
+
+BlockRow = tuple[int, str, int, int, int]
+"""A standing block: blocker's slot, name, blocked slot, and its order."""
+
+
+@dataclass(slots=True, frozen=True)
+class Block:
+    """One standing block of somebody: of whom, and since when."""
+
+    blocked: int
+    order: Order
+
+
 class Blocks:
     """Folded blocks. A name is what the blocker sees: the person's id, or ``bottle:<id>`` for an unnamed sender."""
 
     def __init__(self, people: People) -> None:
         self._people = people
-        self._names: dict[int, dict[str, int]] = {}
-        self._blocked_by: dict[int, Counter[int]] = {}
-        self._order: dict[int, dict[int, int]] = {}  # who, with whom -> how many-th block of all
-        self._count = 0
+        self._names: dict[int, dict[str, Block]] = {}  # inner dicts are replaced, never changed: a snapshot holds them
+        self._blocked_by: dict[int, dict[int, dict[str, Order]]] = {}  # blocked -> blocker -> name
+        self._counts: dict[int, int] = {}  # shard -> blocks so far
 
-    def fold(self, payload: bytes) -> tuple[int, int] | None:
+    def fold(self, payload: bytes, now_ms: int = 0) -> tuple[int, int] | None:
         """Apply one record ``[blocker, name, blocked or null]``; the pair when it is a new block."""
         user, name, target = orjson.loads(payload)
         blocker = self._people.slot_or_new(user)
@@ -29,20 +44,58 @@ class Blocks:
         if target is None:
             return None
         blocked = self._people.slot_or_new(target)
-        self._names.setdefault(blocker, {})[name] = blocked
-        self._blocked_by.setdefault(blocked, Counter())[blocker] += 1
-        self._count += 1
-        self._order.setdefault(blocker, {})[blocked] = self._order.setdefault(blocked, {})[blocker] = self._count
+        shard = int(self._people.shard[blocker])
+        self._counts[shard] = self._counts.get(shard, 0) + 1
+        self._put(blocker, name, Block(blocked, (now_ms, self._counts[shard])))
         return blocker, blocked
 
+    def _put(self, blocker: int, name: str, block: Block) -> None:
+        self._names[blocker] = {**self._names.get(blocker, {}), name: block}
+        self._blocked_by.setdefault(block.blocked, {}).setdefault(blocker, {})[name] = block.order
+
     def _remove(self, blocker: int, name: str) -> None:
-        blocked = self._names.get(blocker, {}).pop(name, None)
-        if blocked is None:
+        block = self._names.get(blocker, {}).get(name)
+        if block is None:
             return
-        counts = self._blocked_by[blocked]
-        counts[blocker] -= 1
-        if not counts[blocker]:
-            del counts[blocker]
+        left = {other: kept for other, kept in self._names[blocker].items() if other != name}
+        if left:
+            self._names[blocker] = left
+        else:
+            del self._names[blocker]
+        self._unlink(blocker, name, block.blocked)
+
+    def _unlink(self, blocker: int, name: str, blocked: int) -> None:
+        blockers = self._blocked_by[blocked]
+        del blockers[blocker][name]
+        if not blockers[blocker]:
+            del blockers[blocker]
+        if not blockers:
+            del self._blocked_by[blocked]
+
+    # --- a shard's part: the blocks that its people made ---
+
+    def count(self, shard: int) -> int:
+        """How many blocks the shard has ever folded: the order goes on from there."""
+        return self._counts.get(shard, 0)
+
+    def standing(self) -> dict[int, dict[str, Block]]:
+        """All blocks by blocker and name, as they stand now and will in this answer: a copy of the outer dict."""
+        return dict(self._names)
+
+    def drop(self, shard: int) -> None:
+        """Forget the blocks that a shard's people made."""
+        for blocker in [slot for slot in self._names if self._people.shard[slot] == shard]:
+            for name, block in self._names.pop(blocker).items():
+                self._unlink(blocker, name, block.blocked)
+        self._counts.pop(shard, None)
+
+    def restore(self, shard: int, count: int, rows: Iterable[BlockRow]) -> None:
+        """Put back what :meth:`count` and :meth:`standing` said of a shard."""
+        self._counts[shard] = count
+        for blocker, name, blocked, at_ms, number in rows:
+            self._put(blocker, name, Block(blocked, (at_ms, number)))
+
+    # --- questions ---
 
     def names(self, slot: int) -> list[str]:
         """What ``slot`` sees on their own list, sorted."""
@@ -55,7 +108,7 @@ class Blocks:
         return {account for other in others for account in self._people.accounts(other)} - mine
 
     def _of_account(self, slot: int) -> set[int]:
-        return set(self._names.get(slot, {}).values()) | set(self._blocked_by.get(slot, ()))
+        return {block.blocked for block in self._names.get(slot, {}).values()} | set(self._blocked_by.get(slot, ()))
 
     def between(self, a: int, b: int) -> bool:
         """Whether either human blocked the other."""
@@ -63,12 +116,24 @@ class Blocks:
         return any(not theirs.isdisjoint(self._of_account(account)) for account in self._people.accounts(a))
 
     def newest_first(self, slot: int) -> list[int]:
-        """``either_way``, the latest block first."""
-        standing = self.either_way(slot)
-        order = {
-            other: at for account in self._people.accounts(slot) for other, at in self._order.get(account, {}).items()
-        }
-        return sorted(standing, key=lambda other: order.get(other, 0), reverse=True)
+        """``either_way``, the latest block first; of one millisecond and number in two shards by the keyed hash, so
+        that every worker says the same."""
+        newest = self._newest(slot)
+        hashes = self._people.hashes
+
+        def key(other: int) -> tuple[Order, int]:
+            return newest.get(other, (0, 0)), int(hashes[other])
+
+        return sorted(self.either_way(slot), key=key, reverse=True)
+
+    def _newest(self, slot: int) -> dict[int, Order]:
+        newest: dict[int, Order] = {}
+        for account in self._people.accounts(slot):
+            made = [(block.blocked, block.order) for block in self._names.get(account, {}).values()]
+            met = [(blocker, max(names.values())) for blocker, names in self._blocked_by.get(account, {}).items()]
+            for other, order in made + met:
+                newest[other] = max(order, newest.get(other, (0, 0)))
+        return newest
 
 
 class Safety:

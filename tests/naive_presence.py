@@ -42,15 +42,18 @@ def fold_reports(
             person.live_until_ms = expiry_ms
 
 
-def adopt(source: Sequence[int]) -> list[int]:
-    """The target after an edge."""
-    return list(source)
+def adopt(source: Sequence[int], target: Sequence[int], shards: Sequence[int], shard: int) -> list[int]:
+    """The target after an edge of one shard, or of all (-1)."""
+    rows = zip(source, target, shards, strict=True)
+    return [new if shard in (-1, its_shard) else old for new, old, its_shard in rows]
 
 
 def digest(rows: Sequence[tuple[int, int, int, int]]) -> int:
-    """Of rows (person hash, published, pending, expiry)."""
+    """Of rows (person hash, published, pending, expiry); who has none of the last three counts as unknown."""
     total = 0
     for person_hash, published, pending, expiry_ms in rows:
+        if (published, pending, expiry_ms) == (0, 0, 0):
+            continue
         value = _hashed(0, person_hash ^ published)
         value = _hashed(value, pending)
         value = _hashed(value, expiry_ms)

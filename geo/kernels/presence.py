@@ -31,19 +31,29 @@ def fold_reports(slots, cells, expiries_ms, now_ms, absent_ms, published, strang
             seen_ms[slot] = now_ms
 
 
-@njit("void(u8[::1], u8[::1])", cache=True, nogil=True)
-def adopt(source, target):  # type: ignore[no-untyped-def]
-    """At an edge: every person's ``source`` cell becomes the ``target`` cell. Both uint64[n]."""
+@njit("void(u8[::1], u8[::1], u1[::1], i8)", cache=True, nogil=True)
+def adopt(source, target, shards, shard):  # type: ignore[no-untyped-def]
+    """At an edge: the ``source`` cell of each person of ``shard`` becomes their ``target`` cell.
+
+    source, target uint64[n]; shards uint8[>= n] says whose shard each slot is; ``shard`` -1 takes everybody.
+    """
     for slot in range(source.shape[0]):
-        target[slot] = source[slot]
+        if shard < 0 or shards[slot] == shard:
+            target[slot] = source[slot]
 
 
 @njit("u8(u8[::1], u8[::1], u8[::1], i8[::1])", cache=True, nogil=True)
 def digest(person_hashes, published, pending, live_until_ms):  # type: ignore[no-untyped-def]
-    """Sum modulo 2^64 of hash(person, published, pending, expiry), so that slot numbers do not matter."""
+    """Sum modulo 2^64 of hash(person, published, pending, expiry), so that slot numbers do not matter.
+
+    Who has none of the three counts as unknown: whether somebody was ever mentioned differs between two workers, one of
+    which lived through the feed while the other started from a checkpoint.
+    """
     zero = np.uint64(0)
     total = np.uint64(0)
     for slot in range(person_hashes.shape[0]):
+        if published[slot] == zero and pending[slot] == zero and live_until_ms[slot] == 0:
+            continue
         value = siphash24(zero, zero, person_hashes[slot] ^ published[slot])
         value = siphash24(zero, value, pending[slot])
         value = siphash24(zero, value, np.uint64(live_until_ms[slot]))
