@@ -1,0 +1,156 @@
+"""After a failover that lost acknowledged entries: what people forbade in the last seconds is said again.
+
+Every worker remembers what it folded of class A in the last 10 s of hive time. When a shard had to be restored because
+its last folded entry was gone, whatever hid or forbade more than what stands now is written anew, by every worker that
+remembers it; the scripts make repeats nothing. Only narrowing is said again: a widening that is lost costs its person a
+tap, a hiding that is lost costs them their peace.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+import structlog
+
+from discovery.errors import Refused, StateAway
+from discovery.friends import DECLINED, PRECISIONS, Friends, Friendships
+from discovery.people import VISIBILITIES, People
+from discovery.positions import Positions
+from discovery.presence import Presence
+from discovery.safety import Blocks, Safety
+from discovery.settings import Settings
+from discovery.store.client import StateFault
+
+KEPT_MS = 10_000  # a failover takes the node timeout and a second or two: older entries have reached the replica
+_TRIES, _RETRY_S = 20, 0.5
+
+Fact = tuple[str, ...]
+"""Kind of entry and whom it is about: a later entry of the same fact replaces the earlier one."""
+
+log = structlog.get_logger("nearhive.reassert")
+
+
+class Reassertion:
+    """Remembers and says again. ``now_ms`` is hive time of this worker."""
+
+    def __init__(
+        self,
+        people: People,
+        presence: Presence,
+        friendships: Friendships,
+        blocks: Blocks,
+        settings: Settings,
+        friends: Friends,
+        safety: Safety,
+        positions: Positions,
+    ) -> None:
+        self._people = people
+        self._presence = presence
+        self._friendships = friendships
+        self._blocks = blocks
+        self._settings = settings
+        self._friends = friends
+        self._safety = safety
+        self._positions = positions
+        self._kept: dict[int, dict[Fact, tuple[int, Any]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def note(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
+        """An entry of class A was folded."""
+        kept = self._kept.setdefault(shard, {})
+        for fact, said in _facts(kind, payload):
+            kept.pop(fact, None)
+            kept[fact] = now_ms, said
+        oldest = next(iter(kept), None)
+        while oldest is not None and kept[oldest][0] < now_ms - KEPT_MS:
+            del kept[oldest]
+            oldest = next(iter(kept), None)
+
+    def take(self, shard: int) -> dict[Fact, tuple[int, Any]]:
+        """All that is remembered of a shard, which is about to be restored and then noted anew."""
+        return self._kept.pop(shard, {})
+
+    def say_again(self, shard: int, remembered: dict[Fact, tuple[int, Any]], now_ms: int) -> None:
+        """The shard is restored: write, in the background, what is stricter than what stands now."""
+        noted = self._kept.get(shard, {})
+        for fact, (said_ms, said) in remembered.items():
+            later = noted.get(fact, (-1, None))[0] >= said_ms
+            act = None if later or said_ms < now_ms - KEPT_MS else self._act(fact, said, now_ms)
+            if act is not None:
+                log.warning("said_again", shard=shard, kind=fact[0])
+                task = asyncio.get_running_loop().create_task(_do(act))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """End what is still being written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _act(self, fact: Fact, said: Any, now_ms: int) -> Callable[[], Awaitable[Any]] | None:
+        """How to say it again; None where what stands is as strict."""
+        kind, user, *other = fact
+        slot = self._people.slot(user)
+        if kind == "x":
+            stands = slot is not None and other[0] in self._blocks.names(slot)
+            return None if said is None or stands else lambda: self._safety.block(user, said, other[0])
+        if kind == "c":
+            gone = slot is None or not self._presence.is_live(slot, now_ms)
+            return None if gone else lambda: self._positions.clear(user)
+        if kind == "s":
+            shown = 0 if slot is None else self._people.visibility_at(slot, now_ms)
+            narrower = VISIBILITIES.index(said) < shown
+            return (lambda: self._settings.change(user, visibility=said)) if narrower else None
+        if kind == "suspended":
+            stands = slot is not None and self._people.suspensions.get(slot) == said
+            return None if stands else lambda: self._suspend(user, said)
+        return self._coarser_half(user, other[0], said)
+
+    async def _suspend(self, user: str, suspended: dict[str, int]) -> None:
+        await self._settings.change_by_app(user, visibility=None, consent=None, age=None, suspended=suspended)
+
+    def _coarser_half(self, user: str, other: str, said: str | None) -> Callable[[], Awaitable[Any]] | None:
+        slot, other_slot = self._people.slot(user), self._people.slot(other)
+        half = None if slot is None or other_slot is None else self._friendships.half(slot, other_slot)
+        if half is None:
+            return None
+        if said is None or said == DECLINED:
+            return lambda: self._friends.unfriend(user, other)
+        if PRECISIONS.index(said) < PRECISIONS.index(half.precision):
+            return lambda: self._friends.show(user, other, said, None, None)
+        return None
+
+
+def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
+    """What an entry says, fact by fact: the blocked person, the visibility, the precision, or nothing."""
+    if kind == "c":
+        yield ("c", payload.decode()), None
+        return
+    content = orjson.loads(payload)
+    if kind == "x":
+        user, name, target = content
+        yield ("x", user, name), target
+    elif kind == "s":
+        if "visibility" in content:
+            yield ("s", content["u"]), content["visibility"]
+        if "suspended" in content:
+            yield ("suspended", content["u"]), content["suspended"]
+    elif kind == "f":
+        for owner, other, precision, _, _ in content:
+            yield ("f", owner, other), precision
+
+
+async def _do(act: Callable[[], Awaitable[Any]]) -> None:
+    """Until it is written or refused: while the state is away there is nobody to answer either."""
+    for _ in range(_TRIES):
+        try:
+            await act()
+            return
+        except (StateAway, StateFault) as error:
+            log.warning("not_said_again", error=type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+        except Refused as refused:
+            log.error("not_said_again", reason=refused.detail)
+            return
