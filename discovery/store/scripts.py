@@ -12,13 +12,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Script:
     """One Lua script, read once from ``discovery/store/lua/<name>.lua``; ``sha1`` is its name in EVALSHA."""
 
-    __slots__ = ("name", "sha1", "text")
+    __slots__ = ("name", "sha1", "text", "writes")
 
-    def __init__(self, name: str) -> None:
-        """Raises ValueError for an odd name and FileNotFoundError for a script that is not there."""
+    def __init__(self, name: str, *, writes: bool = True) -> None:
+        """``writes=False``: it changes nothing, so its reply need not wait for durability.
+
+        Raises ValueError for an odd name and FileNotFoundError for a script that is not there.
+        """
         if not _NAME.fullmatch(name):
             raise ValueError(f"script name {name!r} is not lower-case letters, digits and underscores")
         self.name = name
+        self.writes = writes
         self.text = (_FOLDER / f"{name}.lua").read_bytes()
         self.sha1 = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 

@@ -266,7 +266,9 @@ async def test_a_blocking_client_notices_a_hanging_server(own_server: EmbeddedSe
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("redis+cluster://h:1", "Cluster"),
+        ("redis+cluster://user:secret@h:1/3", "database 0"),
+        ("redis+cluster://user:secret@h:x", "'h:x' is not host:port"),
+        ("redis+cluster://h:1,", "'' is not host:port"),
         ("http://user:secret@h", "'http'"),
         ("localhost:6379", "none of"),
         ("", "none of"),
@@ -283,7 +285,9 @@ async def test_durability_is_what_the_server_is_set_to(own_server: EmbeddedServe
     await state.open()
     assert await state.check_durability() == "always"
     await state.call("CONFIG", "SET", "appendfsync", "everysec")
-    with pytest.raises(DurabilityRefused, match=r"appendfsync = everysec.*NEARHIVE_DURABILITY=weak"):
+    assert await state.check_durability() == "waitaof"
+    await state.call("CONFIG", "SET", "appendfsync", "no")
+    with pytest.raises(DurabilityRefused, match=r"appendfsync = no.*NEARHIVE_DURABILITY=weak"):
         await state.check_durability()
     assert await state.check_durability(weak=True) == "weak"
     await state.call("ACL", "SETUSER", "default", "-config")
