@@ -29,6 +29,13 @@ def available() -> bool:
     return made
 
 
+def left_over() -> list[str]:
+    """Namespaces of this process that still stand."""
+    label = f"nh{os.getpid() % 0xFFFF:04x}-"
+    done = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if line.startswith(label)]
+
+
 class Network:
     """``count`` hosts, numbered from 1."""
 

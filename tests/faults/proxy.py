@@ -215,8 +215,11 @@ class Proxy:
 
     async def _late(self, arrived_s: float) -> None:
         share = self._random.random()
-        while self._loop.time() < arrived_s + self.faults.latency_s + share * self.faults.jitter_s:
-            await asyncio.sleep(_LOOK_S if self.faults.latency_s > _LOOK_S else self.faults.latency_s)
+        while True:  # the fault may be changed while it is waited for
+            due_s = arrived_s + self.faults.latency_s + share * self.faults.jitter_s
+            if (left_s := due_s - self._loop.time()) <= 0:
+                return
+            await asyncio.sleep(min(left_s, _LOOK_S))
 
     async def _held(self, fault: str) -> None:
         while getattr(self.faults, fault):  # noqa: ASYNC110 - the test sets it from another thread
