@@ -21,8 +21,7 @@ from redis.exceptions import RedisError
 
 from discovery.errors import StateAway
 from discovery.store.client import State
-from discovery.store.hive_time import HiveTime
-from discovery.store.ticker import unpack_tick
+from discovery.store.hive_time import HiveTime, unpack_tick
 
 EntryId = tuple[int, int]
 Fold = Callable[[str, bytes, int], None]
@@ -271,7 +270,7 @@ class Follower:
             if tick is not None:
                 self.hive.set_offset(tick.offset_ms)
                 self.epoch_ms = tick.epoch_ms
-            self._time_of_next = self.hive.advance(read.entry[0])
+            self._time_of_next = self.hive.advance(read.entry[0], is_tick=tick is not None)
         now_ms = self._time_of_next
         if not self._on_time(now_ms, self.epoch_ms):
             return False
