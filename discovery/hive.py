@@ -74,11 +74,11 @@ class Hive:
         self.state = state
         self.rules = rules
         self.sealer = Sealer(secret)
-        self.people = People(self.sealer, require_age=rules.require_age)
+        self.shards = keys.Shards()
+        self.people = People(self.sealer, require_age=rules.require_age, shards=self.shards)
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.presence = Presence(self.people, self.sealer.epoch_key)
-        self.shards = keys.Shards()
         fold = PeopleFold(
             self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._load_stores
         )
@@ -187,7 +187,7 @@ class Hive:
 
     # --- people ---
 
-    def _on_class_a(self, shard: int) -> None:
+    def _on_class_a(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
         """Somebody may be waiting for this worker to have folded it."""
 
     async def _restore(self, shard: int) -> Place | None:

@@ -20,7 +20,7 @@ CLASS_A = frozenset("sfxc")
 class PeopleFold:
     """Folds one shard's entries in feed order: r reports, s settings, f friend halves, x block, c clear, b stores.
 
-    ``on_class_a(shard)`` is told at once of an entry that somebody may be waiting for, ``on_stores(payload)`` of a
+    ``on_class_a(shard, kind, payload, now_ms)`` is told at once of an entry that somebody may be waiting for, ``on_stores(payload)`` of a
     store set that changed.
     """
 
@@ -30,7 +30,7 @@ class PeopleFold:
         presence: Presence,
         friendships: Friendships,
         blocks: Blocks,
-        on_class_a: Callable[[int], None],
+        on_class_a: Callable[[int, str, bytes, int], None],
         on_stores: Callable[[bytes], None],
     ) -> None:
         self._people = people
@@ -43,12 +43,12 @@ class PeopleFold:
     def fold(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
         """Apply one entry. ValueError for a kind that this version does not know."""
         if kind == "r":
-            self._fold_reports(payload, now_ms)
+            self._fold_reports(shard, payload, now_ms)
         elif kind == "b":
             self._on_stores(payload)
         elif kind in CLASS_A:
             self._fold_record(kind, payload, now_ms)
-            self._on_class_a(shard)
+            self._on_class_a(shard, kind, payload, now_ms)
         else:
             raise ValueError(f"a feed entry of unknown kind {kind!r}: was it written by a later version?")
 
@@ -59,13 +59,13 @@ class PeopleFold:
         elif kind == "f":
             self._friendships.fold(payload, now_ms)
         elif kind == "x":
-            pair = self._blocks.fold(payload)
+            pair = self._blocks.fold(payload, now_ms)
             if pair is not None:
                 self._friendships.decline(*pair, now_ms)
         else:
             self._presence.fold_clear(payload.decode(), now_ms)
 
-    def _fold_reports(self, payload: bytes, now_ms: int) -> None:
+    def _fold_reports(self, shard: int, payload: bytes, now_ms: int) -> None:
         """Broken reports are left out, by every worker alike: class C heals. Any other unreadable entry ends it."""
         try:
             batch = reports.unpack(payload)
@@ -74,18 +74,24 @@ class PeopleFold:
         except ValueError as error:
             log.error("unreadable_reports", hive_ms=now_ms, error=str(error))
             return
-        self._presence.fold_reports(batch, now_ms)
+        self._presence.fold_reports(batch, now_ms, shard)
 
     # --- edges ---
 
     def edge_of(self, shard: int) -> int:
         """The last edge that this shard has crossed."""
-        return self._presence.edge_ms
+        return self._presence.edges(shard).edge_ms
 
-    def cross_alone(self, shard: int, now_ms: int, epoch_ms: int) -> None:
+    def announce(self, shard: int, epoch_ms: int) -> None:
+        """Ticks of this shard say how long an epoch is."""
+        self._presence.set_epoch(epoch_ms, shard)
+
+    def cross_alone(self, shard: int, now_ms: int) -> None:
         """A shard being restored passes all edges up to ``now_ms``."""
-        self._presence.on_time(now_ms, epoch_ms)
+        epochs = self._presence.edges(shard).epochs
+        if epochs is not None:
+            self._presence.on_time(now_ms, epochs.epoch_ms, shard)
 
-    def cross_together(self, edge_ms: int, epoch_ms: int) -> None:
+    def cross_together(self, edge_ms: int) -> None:
         """Every shard that has not crossed ``edge_ms`` yet crosses it."""
-        self._presence.on_time(edge_ms, epoch_ms)
+        self._presence.cross_all(edge_ms)

@@ -33,11 +33,15 @@ class FoldedPeople(Protocol):
         """The last edge (ms) that this shard has crossed."""
         ...
 
-    def cross_alone(self, shard: int, now_ms: int, epoch_ms: int) -> None:
+    def announce(self, shard: int, epoch_ms: int) -> None:
+        """Ticks of this shard say how long an epoch is."""
+        ...
+
+    def cross_alone(self, shard: int, now_ms: int) -> None:
         """A shard being restored passes all edges up to ``now_ms``."""
         ...
 
-    def cross_together(self, edge_ms: int, epoch_ms: int) -> None:
+    def cross_together(self, edge_ms: int) -> None:
         """Every shard that has not crossed ``edge_ms`` yet crosses it."""
         ...
 
@@ -155,8 +159,9 @@ class Feeds:
         """Whether the next entry of this shard, at ``now_ms``, may be folded now."""
         if epoch_ms == 0:
             return True
+        self._people.announce(shard, epoch_ms)
         if shard not in self._in_step:
-            self._people.cross_alone(shard, now_ms, epoch_ms)
+            self._people.cross_alone(shard, now_ms)
             return True
         edge_ms = Epochs(epoch_ms).last_edge(now_ms)
         if edge_ms <= self._people.edge_of(shard):
@@ -172,7 +177,7 @@ class Feeds:
         reached = [max(self._waiting_at.get(s, 0), self._people.edge_of(s)) for s in self.shards.all()]
         edge_ms = min(reached)
         if edge_ms > min(self._people.edge_of(shard) for shard in self.shards.all()):
-            self._people.cross_together(edge_ms, self.epoch_ms)
+            self._people.cross_together(edge_ms)
             waiting, self._waiting_at = self._waiting_at, {}
             for shard in waiting:
                 asyncio.get_running_loop().call_soon(self.followers[shard].resume)

@@ -35,10 +35,13 @@ class Told:
     def edge_of(self, shard: int) -> int:
         return self.edges[shard]
 
-    def cross_alone(self, shard: int, now_ms: int, epoch_ms: int) -> None:
-        self.edges[shard] = Epochs(epoch_ms).last_edge(now_ms)
+    def announce(self, shard: int, epoch_ms: int) -> None:
+        assert epoch_ms == EPOCH_MS
 
-    def cross_together(self, edge_ms: int, epoch_ms: int) -> None:
+    def cross_alone(self, shard: int, now_ms: int) -> None:
+        self.edges[shard] = Epochs(EPOCH_MS).last_edge(now_ms)
+
+    def cross_together(self, edge_ms: int) -> None:
         together = min(self.edges) == max(self.edges)
         self.edges = [max(edge, edge_ms) for edge in self.edges]
         if together:
