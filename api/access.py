@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.auth import Caller, CurrentUser
-from api.errors import NotReady
+from api.errors import DISK_FULL, NotReady
+from api.fail_closed import note_lease
 from discovery.errors import AdultsOnly, Invalid, Suspended
 from discovery.hive import Hive
 from geo.privacy import ExactPoint
@@ -17,11 +18,14 @@ async def _hive(request: Request) -> Hive:
 
 
 async def _ready_hive(request: Request) -> Hive:
-    """People reads fail closed: a worker that does not follow the feed might show who has hidden since."""
+    """People reads fail closed: a worker that does not follow the feed might show who has hidden since.
+
+    That goes for a full disk too: no tick and no lease can be written, so nobody could be told to hide somebody.
+    """
     hive: Hive = request.app.state.hive
     ready, reason = hive.ready()
-    if not ready:
-        raise NotReady(reason)
+    if not ready or not note_lease(request.scope, hive):
+        raise NotReady(DISK_FULL if request.app.state.read_only() else reason)
     return hive
 
 

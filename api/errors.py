@@ -96,6 +96,7 @@ _OF_STATUS = {
     422: "invalid",
     431: "headers_too_large",
 }
+DISK_FULL = "the state refuses writes: its disk is full"
 log = structlog.get_logger("nearhive.errors")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _CLOSES = {408, 413, 431}  # the rest of the body is not read, so the connection cannot be used again
@@ -194,8 +195,18 @@ def _field(loc: Sequence[Any]) -> str:
 
 async def _on_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, rules.Refused)
-    if isinstance(error, rules.StateAway) and (metrics := getattr(request.app.state, "metrics", None)) is not None:
+    if isinstance(error, rules.StateAway):
+        return _state_away(request, error)
+    return refused_response(error)
+
+
+def _state_away(request: Request, error: rules.StateAway) -> Response:
+    state = request.app.state
+    if (metrics := getattr(state, "metrics", None)) is not None:
         metrics.state_error()
+    writes = request.method not in ("GET", "HEAD")
+    if writes and not error.outcome_unknown and state.read_only():
+        return problem_response(error.code, DISK_FULL)
     return refused_response(error)
 
 

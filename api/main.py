@@ -12,6 +12,7 @@ from discovery.sealed import Sealer
 
 from . import errors, openapi, problems
 from .auth import OperatorOnly, Tokens
+from .fail_closed import LeaseGate
 from .metrics import Metrics
 from .middleware import Envelope
 from .pagination import Cursors
@@ -32,7 +33,8 @@ def create_app(
     """The public application.
 
     ``settings`` must hold its secrets (``load_settings``); ``clock`` gives seconds since 1970, for tokens only.
-    Routes find ``hive``, ``settings``, ``tokens``, ``cursors`` and ``metrics`` in ``request.app.state``.
+    Routes find ``hive``, ``settings``, ``tokens``, ``cursors`` and ``metrics`` in ``request.app.state``; who runs the
+    application may set ``draining`` there (each answer then closes its connection) and ``read_only`` (a full disk).
     """
     app = _bare_app(hive, settings, clock, metrics or Metrics())
     for router in (problems.router, *ROUTERS):
@@ -72,6 +74,8 @@ def _bare_app(hive: Any, settings: Settings, clock: Callable[[], float], metrics
     app.state.hive = hive
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.draining = False
+    app.state.read_only = lambda: False
     app.state.tokens = Tokens(
         settings.jwt_secret.get_secret_value(), settings.jwt_audience, settings.jwt_issuer or None, clock
     )
@@ -89,5 +93,6 @@ def _add_routes(app: FastAPI, router: APIRouter) -> None:
 def _finish(app: FastAPI) -> FastAPI:
     errors.install(app)
     openapi.install(app)
+    app.add_middleware(LeaseGate)
     app.add_middleware(Envelope, metrics=app.state.metrics)
     return app

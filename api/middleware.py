@@ -59,6 +59,8 @@ class _Exchange:
 
     def _complete(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-request-id", self.request_id))
+        if self.scope["app"].state.draining:
+            headers.append((b"connection", b"close"))
         headers.append((b"x-content-type-options", b"nosniff"))
         if self.scope["path"].startswith("/v1/") and not any(name == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-store"))

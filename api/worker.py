@@ -17,6 +17,7 @@ import uvloop
 from fastapi import FastAPI
 
 from api import logs
+from api.fail_closed import PromptProtocol
 from api.main import create_admin_app, create_app
 from api.metrics import Metrics, two_digits
 from api.settings import Settings
@@ -30,7 +31,9 @@ _STATUS_PERIOD_S = 1.0
 _DEMO_POLL_S = 0.05
 _START_RETRY_S = 0.2
 _SWEEP_PERIOD_S = 60.0
-_DRAIN_S = 8  # below the supervisor's 10 s, so that open requests end by themselves
+_LINGER_S = 5.0  # how long idle connections may still bring a request at an orderly end, to be told that they close
+_LAST_ANSWERS_S = 4  # and then how long open requests may take: together below the supervisor's 10 s
+_LINGER_LOOK_S = 0.02
 
 log = structlog.get_logger("nearhive.worker")
 
@@ -66,11 +69,14 @@ class Worker:
         self._hive = build_hive(self._state, settings)
         self._metrics = Metrics()
         self._servers: list[tuple[QuietServer, list[socket.socket]]] = []
+        self._apps: list[FastAPI] = []
+        self._folded = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
         self._edge_ms = 0
         self._row_people = 0
 
     async def run(self) -> None:
-        """Serve from the start (503 until the feed is folded), until SIGTERM."""
+        """Serve from the start (503 until the feed is folded), until SIGTERM. A successor serves once it is ready."""
         asyncio.get_running_loop().set_exception_handler(logs.loop_exception_handler)
         self._add_server(create_app(self._hive, self._settings, metrics=self._metrics), self._context.public)
         if self._context.admin is not None:
@@ -83,7 +89,7 @@ class Worker:
             await asyncio.wait({living, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():  # a worker that no longer follows the feed must not live on: it ends, another starts
                 log.error("worker_failed", exc_info=living.exception())
-                self._stop()
+                self._end(0.0)
             await serving
         finally:
             failed = living.done() and not living.cancelled()
@@ -95,25 +101,42 @@ class Worker:
             raise SystemExit(1)
 
     async def _serve(self) -> None:
+        if self._context.successor:
+            await self._folded.wait()
         await asyncio.gather(*(server.serve(sockets) for server, sockets in self._servers))
 
     def _add_server(self, app: FastAPI, sockets: list[socket.socket]) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=PromptProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=_LAST_ANSWERS_S,
         )
+        app.state.read_only = self._context.read_only
+        self._apps.append(app)
         self._servers.append((QuietServer(config), sockets))
 
     def _stop(self) -> None:
+        """SIGTERM. At Ctrl-C nobody takes over, so there is nothing to wait for."""
+        self._end(0.0 if self._context.interrupted() else _LINGER_S)
+
+    def _end(self, linger_s: float) -> None:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._drain(linger_s))
+
+    async def _drain(self, linger_s: float) -> None:
+        """Take no more connections; each answer from now on closes its own. Then end the servers."""
+        for app in self._apps:
+            app.state.draining = True
+        await asyncio.gather(*(server.linger(linger_s) for server, _ in self._servers))
         for server, _ in self._servers:
             server.should_exit = True
+        self._folded.set()  # a successor that never served
 
     async def _live(self) -> None:
         """Connect, fold, then keep the status row and the metrics fresh."""
@@ -125,6 +148,7 @@ class Worker:
         gc.set_threshold(10_000, 50, 100)
         if self._demo_run:
             await self._wait_for_demo()
+        self._folded.set()
         self._context.ready()
         await asyncio.gather(self._report(), self._sweep(), self._hive.followed())
 
@@ -178,6 +202,19 @@ class Worker:
 
 class QuietServer(uvicorn.Server):
     """uvicorn without its own signal handlers: the worker has two servers, and SIGINT belongs to the supervisor."""
+
+    async def linger(self, longest_s: float) -> None:
+        """Take no more connections, and wait until those that are open are closed.
+
+        uvicorn's own end closes idle connections at once, also one on which a request is just arriving.
+        """
+        if not self.started:
+            return
+        for server in self.servers:
+            server.close()
+        until_s = time.monotonic() + longest_s
+        while self.server_state.connections and time.monotonic() < until_s:  # noqa: ASYNC110 (uvicorn tells nobody)
+            await asyncio.sleep(_LINGER_LOOK_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from api.dependencies import answer
-from api.errors import NotReady
+from api.errors import DISK_FULL, problem_response
 from api.strict_json import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["service"])
@@ -16,10 +16,14 @@ _LANDING = (Path(__file__).parent.parent / "web" / "index.html").read_text("utf-
 
 
 class Health(BaseModel):
-    """``durability`` is there only when it is ``weak``: the state may lose what it acknowledged."""
+    """``durability`` is there only when it is ``weak``: the state may lose what it acknowledged.
+
+    ``read_only`` is there, and true, only while the disk of the state is full and it refuses writes.
+    """
 
     status: str
     durability: str | None = None
+    read_only: bool | None = None
 
 
 @router.get("/", summary="Landing page", response_class=HTMLResponse)
@@ -37,8 +41,11 @@ async def healthz() -> Response:
 @router.get("/readyz", summary="Ready", response_model=Health, response_model_exclude_none=True)
 async def readyz(request: Request) -> Response:
     """200 when this worker may answer, else 503 ``not_ready``."""
-    ready, reason = request.app.state.hive.ready()
+    state = request.app.state
+    marks: dict[str, object] = {"read_only": True} if state.read_only() else {}
+    ready, reason = state.hive.ready()
     if not ready:
-        raise NotReady(reason)
-    weak = request.app.state.settings.durability == "weak"
-    return answer({"status": "ok", "durability": "weak"} if weak else {"status": "ok"})
+        return problem_response("not_ready", DISK_FULL if marks else reason, members=marks)
+    if state.settings.durability == "weak":
+        marks["durability"] = "weak"
+    return answer({"status": "ok", **marks})
