@@ -20,8 +20,8 @@ CLASS_A = frozenset("sfxc")
 class PeopleFold:
     """Folds one shard's entries in feed order: r reports, s settings, f friend halves, x block, c clear, b stores.
 
-    ``on_class_a(shard, kind, payload, now_ms)`` is told at once of an entry that somebody may be waiting for, ``on_stores(payload)`` of a
-    store set that changed.
+    ``on_class_a(shard, kind, payload, now_ms)`` is told at once of an entry that somebody may be waiting for,
+    ``on_stores(payload)`` of a store set that changed.
     """
 
     def __init__(

@@ -173,7 +173,7 @@ class Follower:
             self._following = False
 
     async def _follow_on_a_connection(self, task: "asyncio.Task[Any]") -> None:
-        blocking = self._state.blocking(longest_block_s=_BLOCK_MS / 1000)
+        blocking = self._state.blocking(key=self.key, longest_block_s=_BLOCK_MS / 1000)
         self._at_end_s = None  # this may be another server than the last one
         try:
             while not task.cancelling():

@@ -1,4 +1,4 @@
-"""Several shards in step: what is published at an edge is the same in every worker, however their entries interleave."""
+"""Several shards in step: what is published at an edge is the same in every worker, however entries interleave."""
 
 import asyncio
 import contextlib
