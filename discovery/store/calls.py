@@ -104,8 +104,8 @@ def pack(command: Command) -> bytes:
 def refusal(reply: RedisError) -> str | None:
     """The code of an error reply by which the server says that it did not run the command, else None."""
     code = str(getattr(reply, "status_code", None) or str(reply).split(" ", 1)[0])
-    # An error raised by a command inside a script ends in "script: <sha>, on ...": the script had begun. But what refuses
-    # every write does not change while a script runs, so it has refused the first one too.
+    # An error raised by a command inside a script ends in "script: <sha>, on ...": the script had begun. But what
+    # refuses every write does not change while a script runs, so it has refused the first one too.
     return code if code in _NOT_RUN and (code in _NO_WRITES or " script: " not in str(reply)) else None
 
 
