@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -108,6 +109,13 @@ class State:
         for node in self._known().masters():
             if node.name == master:
                 return await self._ask(command, None, node, within_s)
+        raise StateAway("this node of the state is no master any more")
+
+    def connection_at(self, master: str) -> AbstractConnection:
+        """A connection apart to the master of that name, not yet connected; the caller disconnects it."""
+        for node in self._known().masters():
+            if node.name == master:
+                return node.connection()
         raise StateAway("this node of the state is no master any more")
 
     async def each_master(self, *command: Argument, within_s: float | None = None) -> list[Any]:

@@ -1,0 +1,97 @@
+"""What a key holds, independent of the kind and version of its server, and checksums that know no order.
+
+A checksum is the sum mod 2^128 of a hash of each record (BLAKE2b, 128 bit), so that two servers agree on it whatever
+order they list their keys in, and readers may work in parts.
+"""
+
+import hashlib
+import struct
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NO_EXPIRY = -1
+_MASK = (1 << 128) - 1
+_MINUTE_MS = 60_000
+_LENGTH = struct.Struct("<I")
+_PAIRS = frozenset({"hash", "zset"})
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """A key with all it holds, but for a stream. ``kind``: string, hash, set, zset or list.
+
+    ``elements``: the value; fields and values; members; scores and members; items. ``expiry_ms`` since 1970, or -1.
+    """
+
+    key: bytes
+    kind: str
+    expiry_ms: int
+    elements: Sequence[bytes]
+
+    def digest(self) -> int:
+        """128 bits of key, kind, expiry and content; order counts in a list alone."""
+        width = 2 if self.kind in _PAIRS else 1
+        rows = [joined(self.elements[at : at + width]) for at in range(0, len(self.elements), width)]
+        if self.kind != "list":
+            rows.sort()
+        return digest_of(self.key, self.kind.encode(), str(self.expiry_ms).encode(), *rows)
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """One entry of a stream: ``fields`` are names and values in turn."""
+
+    entry_id: bytes
+    fields: tuple[bytes, ...]
+
+    def digest(self, stream: bytes) -> int:
+        """128 bits of the stream's key, the id and the content."""
+        return digest_of(stream, self.entry_id, *self.fields)
+
+
+@dataclass(slots=True, frozen=True)
+class StreamEnd:
+    """Where a stream begins and ends: ``first`` standing entry (b'' = none) and the last id that it ever gave."""
+
+    key: bytes
+    first: bytes
+    last: bytes
+    expiry_ms: int
+
+    def digest(self) -> int:
+        """128 bits of key, last id and expiry."""
+        return digest_of(self.key, b"last", self.last, str(self.expiry_ms).encode())
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """The parts, each with its length before it."""
+    return b"".join([piece for part in parts for piece in (_LENGTH.pack(len(part)), part)])
+
+
+def digest_of(*parts: bytes) -> int:
+    """128 bits of the parts in order."""
+    return int.from_bytes(hashlib.blake2b(joined(parts), digest_size=16).digest(), "little")
+
+
+class Checksum:
+    """Sum of digests. What ends by itself is summed by the minute, because servers drop it each by its own clock."""
+
+    def __init__(self) -> None:
+        self._lasting = 0
+        self._ending: Counter[int] = Counter()
+        self.count = 0
+
+    def add(self, digest: int, expiry_ms: int = NO_EXPIRY) -> None:
+        """Count one record."""
+        self.count += 1
+        if expiry_ms == NO_EXPIRY:
+            self._lasting = (self._lasting + digest) & _MASK
+        else:
+            self._ending[expiry_ms // _MINUTE_MS] += digest
+
+    def after(self, now_ms: int) -> str:
+        """Hex of the sum of what lasts past the minute that follows ``now_ms``."""
+        minute = now_ms // _MINUTE_MS + 1
+        ending = sum(digest for ends, digest in self._ending.items() if ends > minute)
+        return f"{(self._lasting + ending) & _MASK:032x}"

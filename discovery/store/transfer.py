@@ -1,0 +1,224 @@
+"""Reading and writing whole states, key by key, with plain commands that every server of every version understands."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd
+from discovery.store.scripts import Script, tag_of
+
+_READ = Script("transfer_read", writes=False)
+_WRITE = Script("transfer_write")
+_STREAM = Script("transfer_stream")
+
+_SCAN_COUNT = 300
+_KEYS_A_SCRIPT = 100  # about 0.5 ms of server time
+_SMALL_ELEMENTS = 256
+_PAGE_ELEMENTS = 10_000  # about 5 ms of server time
+_PAGE_ENTRIES = 200
+_WRITE_BYTES = 1 << 20
+_WRITE_ELEMENTS = 4000  # an even number; Lua unpacks 7,999 at most
+
+# They belong to workers that run, and say nothing to those of another place.
+_OF_RUNNING_WORKERS = re.compile(rb"\{(s\d\d|shake)\}:(leader|leases|workers)")
+
+
+class NotEmpty(Exception):
+    """The target of a restore or a copy holds something."""
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """Some keys of a state: their records, the names of streams among them, and the names of which nothing is left."""
+
+    records: list[Record]
+    streams: list[bytes]
+    gone: list[bytes]
+
+
+def is_transferred(name: bytes) -> bool:
+    """Whether a key is part of a backup or a copy like any other. The world's own record is written by itself."""
+    return name != keys.world().encode() and not _OF_RUNNING_WORKERS.fullmatch(name)
+
+
+async def scan(state: State) -> AsyncIterator[Page]:
+    """All of a state but what belongs to running workers. What changes meanwhile may be missing, old, or come twice."""
+    for master in state.masters():
+        cursor = b"0"
+        while True:
+            cursor, names = await state.call_at(master, "SCAN", cursor, "COUNT", _SCAN_COUNT)
+            found = [name for name in names if is_transferred(name)]
+            if found:
+                yield await read(state, found)
+            if int(cursor) == 0:
+                break
+
+
+async def read(state: State, names: Iterable[bytes]) -> Page:
+    """What these keys hold now; each by itself as of one moment, but for the large ones."""
+    by_tag: defaultdict[str, list[str]] = defaultdict(list)
+    for name in map(bytes.decode, names):
+        by_tag[tag_of(name)].append(name)
+    groups = [
+        group[at : at + _KEYS_A_SCRIPT] for group in by_tag.values() for at in range(0, len(group), _KEYS_A_SCRIPT)
+    ]
+    replies = await asyncio.gather(*(state.run(_READ, group, [_SMALL_ELEMENTS]) for group in groups))
+    page = Page([], [], [])
+    for group, reply in zip(groups, replies, strict=True):
+        for name, (kind, expiry_ms, elements) in zip(group, reply, strict=True):
+            await _sort_in(state, page, name, kind.decode(), expiry_ms, elements)
+    return page
+
+
+async def _sort_in(
+    state: State, page: Page, name: str, kind: str, expiry_ms: int, elements: Sequence[bytes] | None
+) -> None:
+    if kind == "none":
+        page.gone.append(name.encode())
+    elif kind == "stream":
+        page.streams.append(name.encode())
+    elif elements is not None:
+        page.records.append(_record(name, kind, expiry_ms, elements))
+    elif paged := await _PAGED[kind](state, name):
+        page.records.append(_record(name, kind, expiry_ms, paged))
+    else:  # it has ended between the two looks
+        page.gone.append(name.encode())
+
+
+def _record(name: str, kind: str, expiry_ms: int, elements: Sequence[bytes]) -> Record:
+    if kind == "zset":  # servers write the same number in different ways
+        pairs = zip(elements[::2], elements[1::2], strict=True)
+        elements = [part for member, score in pairs for part in (repr(float(score)).encode(), member)]
+    return Record(name.encode(), kind, expiry_ms, elements)
+
+
+async def _scanned(state: State, command: str, name: str, width: int) -> list[bytes]:
+    """All of a large hash, set or zset; a page may repeat elements of an earlier one."""
+    found: dict[bytes, bytes] = {}
+    cursor = b"0"
+    while True:
+        cursor, page = await state.call(command, name, cursor, "COUNT", _PAGE_ELEMENTS)
+        found.update(zip(page[::width], page[width - 1 :: width], strict=True))
+        if int(cursor) == 0:
+            break
+    return [part for pair in found.items() for part in pair] if width == 2 else list(found)
+
+
+async def _listed(state: State, name: str) -> list[bytes]:
+    found: list[bytes] = []
+    while page := await state.call("LRANGE", name, len(found), len(found) + _PAGE_ELEMENTS - 1):
+        found += page
+    return found
+
+
+_PAGED: dict[str, Callable[[State, str], Awaitable[list[bytes]]]] = {
+    "hash": lambda state, name: _scanned(state, "HSCAN", name, 2),
+    "zset": lambda state, name: _scanned(state, "ZSCAN", name, 2),
+    "set": lambda state, name: _scanned(state, "SSCAN", name, 1),
+    "list": _listed,
+}
+
+
+# --- streams ---
+
+
+async def entries(state: State, stream: bytes, after: bytes = b"0-0") -> AsyncIterator[list[Entry]]:
+    """The entries of a stream behind ``after``, in pages."""
+    while True:
+        rows = await state.call("XRANGE", stream, b"(" + after, "+", "COUNT", _PAGE_ENTRIES)
+        if rows:
+            yield [Entry(entry_id, tuple(fields)) for entry_id, fields in rows]
+            after = rows[-1][0]
+        if len(rows) < _PAGE_ENTRIES:
+            return
+
+
+async def stream_end(state: State, stream: bytes) -> StreamEnd:
+    """Where a stream begins and ends. Raises StateFault when there is none."""
+    flat = await state.call("XINFO", "STREAM", stream)
+    info = dict(zip(flat[::2], flat[1::2], strict=True))
+    first = info[b"first-entry"]
+    page = await state.run(_READ, [stream.decode()], [0])
+    return StreamEnd(stream, first[0] if first else b"", info[b"last-generated-id"], int(page[0][1]))
+
+
+async def append(state: State, stream: bytes, rows: Sequence[Entry]) -> None:
+    """Add entries behind those that stand, under the ids that they have."""
+    args: list[bytes | str | int] = []
+    size = 0
+    for row in rows:
+        args += [row.entry_id, len(row.fields), *row.fields]
+        size += sum(map(len, row.fields))
+        if size > _WRITE_BYTES:
+            await state.run(_STREAM, [stream.decode()], args)
+            args, size = [], 0
+    if args:
+        await state.run(_STREAM, [stream.decode()], args)
+
+
+async def end_stream(state: State, end: StreamEnd) -> None:
+    """Drop entries before the first one, and let ids go on behind the last one. An empty stream is made, too."""
+    name = end.key.decode()
+    if end.last == b"0-0":
+        return
+    if not await state.call("EXISTS", name):
+        await state.call("XADD", name, end.last, "k", "")
+    if end.first:
+        await state.call("XTRIM", name, "MINID", "=", end.first)
+    else:
+        await state.call("XTRIM", name, "MAXLEN", "=", 0)
+    await state.call("XSETID", name, end.last)
+    if end.expiry_ms != NO_EXPIRY:
+        await state.call("PEXPIREAT", name, end.expiry_ms)
+
+
+# --- writing ---
+
+
+async def write(state: State, records: Iterable[Record]) -> None:
+    """Each record replaces what stands under its key. Durable on return."""
+    by_tag: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_tag[tag_of(record.key.decode())].append(record)
+    await asyncio.gather(*(_write_tag(state, group) for group in by_tag.values()))
+
+
+async def _write_tag(state: State, records: Sequence[Record]) -> None:
+    names: list[str] = []
+    args: list[bytes | str | int] = []
+    size = 0
+    for record in records:
+        for mode, part in _parts(record):
+            if names and (size > _WRITE_BYTES or len(names) >= _KEYS_A_SCRIPT or mode == "more"):
+                await state.run(_WRITE, names, args)
+                names, args, size = [], [], 0
+            names.append(record.key.decode())
+            args += [record.kind, record.expiry_ms, mode, len(part), *part]
+            size += sum(map(len, part))
+    if names:
+        await state.run(_WRITE, names, args)
+
+
+def _parts(record: Record) -> Iterator[tuple[str, Sequence[bytes]]]:
+    for at in range(0, len(record.elements), _WRITE_ELEMENTS):
+        yield "more" if at else "new", record.elements[at : at + _WRITE_ELEMENTS]
+
+
+async def delete(state: State, names: Iterable[bytes]) -> None:
+    """Remove keys."""
+    await asyncio.gather(*(state.call("UNLINK", name) for name in names))
+
+
+async def count_keys(state: State) -> int:
+    """How many keys there are."""
+    return sum(await state.each_master("DBSIZE"))
+
+
+async def now_ms(state: State) -> int:
+    """The latest clock among the masters, in ms since 1970."""
+    clocks = await state.each_master("TIME")
+    return max(int(seconds) * 1000 + int(micros) // 1000 for seconds, micros in clocks)
