@@ -6,8 +6,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from tests.faults.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
@@ -16,7 +19,7 @@ LEDGERS = REPORTS / "ledgers"
 _LEDGERS_KEPT = 40
 
 
-@dataclass(slots=True)
+@dataclass
 class Run:
     """One run of one fault test; ``size`` and ``counts`` are filled by the test."""
 
@@ -26,10 +29,12 @@ class Run:
     size: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def ledger_path(self) -> Path:
-        """Where this run keeps its ledger."""
-        return LEDGERS / f"{self.test}-{self.footing}-{self.seed}.jsonl"
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Of this run, in a file that is kept."""
+        ledger = Ledger(LEDGERS / f"{self.test}-{self.footing.replace(' ', '_')}-{self.seed}.jsonl")
+        print(f"{self.test}: ledger {ledger.path}")
+        return ledger
 
 
 @contextlib.contextmanager
@@ -38,11 +43,13 @@ def reported(test: str, seed: int, footing: str, **size: Any) -> Iterator[Run]:
     run = Run(test, seed, footing, size)
     _forget_old_ledgers()
     started_s, passed = time.monotonic(), False
-    print(f"{test} on {footing}: seed {seed}, {size}, ledger {run.ledger_path}")
+    print(f"{test} on {footing}: seed {seed}, {size}")
     try:
         yield run
         passed = True
     finally:
+        if "ledger" in run.__dict__:
+            run.ledger.close()
         seconds = round(time.monotonic() - started_s, 1)
         print(f"{test} on {footing}: {run.counts} in {seconds} s")
         _append(run, passed, seconds)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from tests.service import NEARHIVE, WORKERS, Service, _free_ports, _start_on_a_free_port
 
 _WATCH = "import os,signal,sys\nos.read(0,1)\nos.killpg(int(sys.argv[1]),signal.SIGTERM)"
+START_S = 30.0  # of all processes, on a machine that is busy with other tests
 LIMITS_OFF = {"rate_limits": "off", "speed_limit": "off", "exposure_caps": "off"}
 MANY_BOTTLES = {"bottle_throws_per_day": "100000", "bottle_picks_per_day": "100000"}
 
@@ -54,6 +56,19 @@ class Subject(Service):
         self._process.kill()
         self._process.wait()
         self._process = None
+
+    async def kill_one(self, who: str, draws: random.Random, back_s: float) -> float:
+        """kill -9 of ``who`` (worker, server, supervisor, all), and wait until all is well: for how many seconds.
+
+        ``back_s`` is allowed where the supervisor is left to start it again.
+        """
+        if who in {"worker", "server"}:
+            os.kill(self.server_pid if who == "server" else draws.choice(self.worker_pids()), signal.SIGKILL)
+            return await self.ready(back_s)
+        await asyncio.to_thread(self.kill_supervisor if who == "supervisor" else self.kill)
+        await asyncio.sleep(draws.uniform(0, 0.2))
+        await asyncio.to_thread(self.launch)
+        return await self.ready(START_S)
 
     def status_of(self, path: str) -> int:
         """Status of one GET; 0 when nobody answers."""

@@ -2,13 +2,10 @@
 
 import asyncio
 import itertools
-import os
 import random
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.faults.ledger import Ledger
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
 from tests.faults.writers import Writers
@@ -16,7 +13,6 @@ from tests.faults.writers import Writers
 KILLS, KILLS_NIGHTLY = 6, 200
 _BETWEEN_S, _BETWEEN_NIGHTLY_S = (0.05, 1.5), (0.05, 3.0)
 _BACK_S = 5.0  # the promise: ready again
-_START_S = 20.0  # of all processes on a machine that is busy with other tests
 WHO = ("worker", "server", "worker", "server", "all", "supervisor")
 
 
@@ -24,7 +20,7 @@ async def test_no_acknowledged_write_is_lost_by_kills(tmp_path: Path, seed: int,
     kills = KILLS if scale == 1 else KILLS_NIGHTLY
     draws = random.Random(seed)
     with reported("q1_kills", seed, "embedded", kills=kills, writers=64) as run, subject(tmp_path) as service:
-        ledger = Ledger(run.ledger_path)
+        ledger = run.ledger
         writers = Writers(service, ledger, seed)
         await writers.prepare()
         running = asyncio.create_task(writers.run())
@@ -37,7 +33,6 @@ async def test_no_acknowledged_write_is_lost_by_kills(tmp_path: Path, seed: int,
             writers.close()
         await service.ready(_BACK_S)
         await writers.verify()
-        ledger.close()
         run.counts = ledger.counts() | {"statuses": dict(writers.statuses), "back_s": back_s}
         assert ledger.counts()["ok"] > 30 * kills, "the kills must meet people who write"
         ledger.require_clean()
@@ -52,19 +47,5 @@ async def _kill(
     for pause_s, who in zip(pauses_s, order, strict=False):
         await asyncio.sleep(pause_s)
         assert not running.done()
-        longest[who] = max(longest[who], await kill_one(service, who, draws))
+        longest[who] = max(longest[who], await service.kill_one(who, draws, _BACK_S))
     return {who: round(seconds, 2) for who, seconds in longest.items()}
-
-
-async def kill_one(service: Subject, who: str, draws: random.Random) -> float:
-    """kill -9, and wait until all workers are ready again: for how many seconds."""
-    if who == "worker":
-        os.kill(draws.choice(service.worker_pids()), signal.SIGKILL)
-    elif who == "server":
-        os.kill(service.server_pid, signal.SIGKILL)
-    else:
-        await asyncio.to_thread(service.kill_supervisor if who == "supervisor" else service.kill)
-        await asyncio.sleep(draws.uniform(0, 0.2))
-        await asyncio.to_thread(service.launch)
-        return await service.ready(_START_S)
-    return await service.ready(_BACK_S)

@@ -37,7 +37,7 @@ async def test_nothing_is_acknowledged_after_a_failed_write_or_sync(tmp_path: Pa
         reported("q3_write_errors", seed, "embedded", faults=rounds * len(FAULTS), writers=PEOPLE) as run,
         subject(tmp_path, valkey_bin=str(faulty.binary)) as service,
     ):
-        ledger = Ledger(run.ledger_path)
+        ledger = run.ledger
         writers = Writers(service, ledger, seed, PEOPLE, _ACTS)
         await writers.prepare()
         running = asyncio.create_task(writers.run())
@@ -56,7 +56,6 @@ async def test_nothing_is_acknowledged_after_a_failed_write_or_sync(tmp_path: Pa
         await asyncio.sleep(0.1)
         await service.ready(_BACK_S)
         await writers.verify()
-        ledger.close()
         run.counts = ledger.counts() | {"failed_calls": faulty.count("failed"), "back_s": max(back_s)}
         ledger.require_clean()
 

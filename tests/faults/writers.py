@@ -99,6 +99,10 @@ class Writers:
         asyncio.get_running_loop().call_later(seconds, self.stop)
         await self.run()
 
+    def acknowledged(self, prefix: str = "") -> int:
+        """How many acts on such registers were ok."""
+        return sum(act.outcome == OK and act.key.startswith(prefix) for act in self.ledger.acts)
+
     def close(self) -> None:
         """Let go of the connections."""
         for person in self.people:
@@ -287,7 +291,10 @@ class Writers:
         threads = await for_all(connections, self.people, self._threads)
         for person, thread in zip(self.people, threads, strict=True):
             self.ledger.saw_all(thread, [f"bottle:{person.user}:"])
-        self._judge_holders([{one["bottle_id"] for one in rows if one["role"] == "picked"} for rows in lists])
+        hands = [{one["bottle_id"] for one in rows if one["role"] == "picked"} for rows in lists]
+        self._judge_holders(hands)
+        for rows, hand in zip(lists, hands, strict=True):
+            assert hand.isdisjoint(one["bottle_id"] for one in rows if one["role"] == "thrown"), "one's own bottle"
         await for_all(connections, self.people, self._read_replies)
 
     async def _threads(self, connection: Connection, person: Person) -> dict[str, Value]:
