@@ -75,14 +75,15 @@ class People:
         return np.array(found, dtype=np.int32)
 
     def slots_restored(self, users: list[str], hashes: NDArray[np.uint64], shard: int) -> NDArray[np.int32]:
-        """Slots int32[n] of different people of one shard whose hashes are known: without the microsecond that a hash
-        costs."""
+        """Slots int32[n] of different people of one shard whose hashes are known: half a microsecond each."""
+        slots = np.arange(len(self.ids), len(self.ids) + len(users), dtype=np.int32)
+        if self._slots.keys().isdisjoint(users):
+            self._add(users, hashes, np.full(len(users), shard, np.uint8))
+            return slots
         found = list(map(self._slots.get, users))
-        if None in found:
-            at = [i for i, slot in enumerate(found) if slot is None]
-            self._add([users[i] for i in at], hashes[at], np.full(len(at), shard, np.uint8))
-            found = list(map(self._slots.get, users))
-        return np.array(found, dtype=np.int32)
+        at = [i for i, slot in enumerate(found) if slot is None]
+        self._add([users[i] for i in at], hashes[at], np.full(len(at), shard, np.uint8))
+        return np.array(list(map(self._slots.get, users)), dtype=np.int32)
 
     def hash_of(self, user: str) -> int:
         """The keyed 64-bit hash of an id, known or not."""
