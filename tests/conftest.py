@@ -6,7 +6,15 @@ import secrets
 import pytest
 from hypothesis import settings
 
-# Fixtures of all tests that need the state or a whole world.
+# Fixtures of all tests that need the state, on one footing or on each, or a whole world.
+from tests.footings import (  # noqa: F401
+    cluster_of_the_run,
+    cluster_servers,
+    footing,
+    footing_state,
+    redis_server,
+    waitaof_server,
+)
 from tests.state import state, state_server  # noqa: F401
 from tests.world import no_feed_entry, world  # noqa: F401
 

@@ -1,0 +1,1 @@
+"""What the state client promises, on every footing that Nearhive can live on."""
