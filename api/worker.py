@@ -46,6 +46,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
         require_age=settings.require_age,
         bottle_throws_per_day=settings.bottle_throws_per_day,
         bottle_picks_per_day=settings.bottle_picks_per_day,
+        quick_deadline_s=settings.quick_deadline_s,
     )
     secret = settings.privacy_secret.get_secret_value().encode()
     return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, time.monotonic)

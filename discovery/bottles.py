@@ -81,8 +81,11 @@ class Bottles:
         picks_per_day: int = 20,
         hold_s: float = 86_400,
         life_s: float = 259_200,
+        read_within_s: float = 0.3,
     ) -> None:
-        """``random`` returns uniform integers below 2^32; ``secret`` names bottles and operations."""
+        """``random`` returns uniform integers below 2^32; ``secret`` names bottles and operations; reads that change
+        nothing wait ``read_within_s`` for the state."""
+        self._read_within_s = read_within_s
         self._state = state
         self._people = people
         self._random = random
@@ -183,7 +186,7 @@ class Bottles:
     async def get(self, caller: str, bottle_id: str) -> BottleView:
         """A bottle and its thread, for its author and its holder. Raises NotFound for anybody else."""
         _require_id(bottle_id)
-        record = read_record(await self._run(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
+        record = read_record(await self._read(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
         if record is None or caller not in {record.author, record.holder}:
             raise _not_found()
         if self._blocked(caller, record) and not (caller == record.author and record.state == "p"):
@@ -196,7 +199,7 @@ class Bottles:
         rows: list[MineRow] = []
         before = after
         while len(rows) <= limit:
-            page = await self._run(
+            page = await self._read(
                 _MINE, [keys.sea_mine(caller)], "+inf" if before is None else f"({before}", limit + 1
             )
             found = [row for raw in page if (row := read_mine(raw, caller)) is not None]
@@ -269,6 +272,9 @@ class Bottles:
 
     async def _run(self, script: SeaScript, names: list[str], *args: str | int) -> Any:
         return await self._state.run(script, [*_SEA, *names], args)
+
+    async def _read(self, script: SeaScript, names: list[str], *args: str | int) -> Any:
+        return await self._state.run(script, [*_SEA, *names], args, within_s=self._read_within_s)
 
     def _blocked(self, caller: str, record: Record) -> bool:
         return record.other(caller) in self._people.blocked_either_way(caller)

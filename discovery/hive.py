@@ -7,12 +7,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import orjson
 import structlog
 
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
-from discovery.errors import Conflict, StateAway
 from discovery.friends import Friends, Friendships
 from discovery.nearby import Nearby
 from discovery.people import People
@@ -27,14 +25,13 @@ from discovery.settings import Settings
 from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.store import keys
-from discovery.store.client import State, StateFault
+from discovery.store.client import State
 from discovery.store.feed import EntryId, Follower, Place
 from discovery.store.feeds import Feeds
-from discovery.store.writer import WRITE_DEADLINE_S, Writer, append
+from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
+from discovery.stores.news import StoreNews
 from discovery.stores.service import Stores
-
-_STORES_RETRY_S = 1.0
 
 log = structlog.get_logger("nearhive.hive")
 
@@ -53,6 +50,9 @@ class Rules:
 
 class _Alone:
     async def everyone_folded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
+        return
+
+    async def everyone_loaded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
         return
 
 
@@ -79,9 +79,7 @@ class Hive:
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.presence = Presence(self.people, self.sealer.epoch_key)
-        fold = PeopleFold(
-            self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._load_stores
-        )
+        fold = PeopleFold(self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._on_stores)
         self.feeds = Feeds(state, self.shards, fold, self._restore, monotonic)
         self.writer = Writer(state, self.feeds, _Alone())
         self.settings = Settings(self.people, self.writer)
@@ -105,13 +103,22 @@ class Hive:
             self._shake_fold,
             self.sealer,
             rules.shake_window_ms,
+            rules.quick_deadline_s,
         )
-        self.bottles = Bottles(state, self, random32, secret, rules.bottle_throws_per_day, rules.bottle_picks_per_day)
+        self.bottles = Bottles(
+            state,
+            self,
+            random32,
+            secret,
+            rules.bottle_throws_per_day,
+            rules.bottle_picks_per_day,
+            read_within_s=rules.quick_deadline_s,
+        )
         self.catalogue = Catalogue()
-        self.stores = Stores(state, self.catalogue, self._announce_stores, random_bytes)
+        self.store_news = StoreNews(state, self.feeds, self.writer.leases, self._load_stores)
+        self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
-        self._loading: set[asyncio.Task[None]] = set()
 
     # --- life ---
 
@@ -134,10 +141,10 @@ class Hive:
 
     async def stop(self) -> None:
         """Stop following; the state client stays open."""
-        tasks = [*self._tasks, *self._loading]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.store_news.stop()
 
     def hold(self, reason: str) -> None:
         """Not ready, whatever is folded, until ``release``."""
@@ -161,6 +168,10 @@ class Hive:
         if self._held_for:
             return False, self._held_for
         return (True, "") if self.feeds.epoch_ms else (False, "no tick has been seen yet")
+
+    def lease_generation(self) -> int | None:
+        """A number that changes whenever the right to answer about people was lost; None while it is not held."""
+        return 0
 
     def status(self) -> dict[str, object]:
         """What this worker has folded: for `doctor` and the status row."""
@@ -190,35 +201,14 @@ class Hive:
     def _on_class_a(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
         """Somebody may be waiting for this worker to have folded it."""
 
+    def _on_stores(self, payload: bytes) -> None:
+        self.store_news.fold(payload)
+
+    async def _load_stores(self, brand: str, version: int) -> None:
+        await self.stores.load(brand, version)
+
     async def _restore(self, shard: int) -> Place | None:
         return None
-
-    # --- stores ---
-
-    async def _announce_stores(self, brand: str, version: int) -> None:
-        payload = orjson.dumps([brand, version])
-        feed = self.feeds.followers[0]
-        entry = await append(self.state, feed.key, "b", payload, WRITE_DEADLINE_S)
-        await feed.folded(entry, WRITE_DEADLINE_S)
-
-    def _load_stores(self, payload: bytes) -> None:
-        """A brand's set changed. While catching up nothing is loaded: ``load_all`` follows."""
-        if not self.feeds.restored:
-            return
-        brand, version = orjson.loads(payload)
-        task = asyncio.get_running_loop().create_task(self._refresh_stores(brand, version))
-        self._loading.add(task)
-        task.add_done_callback(self._loading.discard)
-
-    async def _refresh_stores(self, brand: str, version: int) -> None:
-        """Until it succeeds: a missed change would leave this worker with the old set."""
-        while True:
-            try:
-                await self.stores.load(brand, version)
-                return
-            except (StateAway, StateFault, Conflict) as error:
-                log.warning("stores_not_loaded", brand=brand, error=type(error).__name__)
-                await asyncio.sleep(_STORES_RETRY_S)
 
     # --- what bottles ask about people ---
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 
 from discovery.reports import Report, pack
 from discovery.store.feed import EntryId, Follower
-from discovery.store.writer import Writer, append
+from discovery.store.writer import FOLD_DEADLINE_S, Writer, append
 
 _SHORTEST_GATHER_S, _LONGEST_GATHER_S = 0.002, 0.05
 _CALM_RATE, _BUSY_RATE = 100.0, 900.0  # reports a second at which the window starts to grow, and over how many
 _RATE_OVER_S = 0.5
-_FOLD_DEADLINE_S = 1.0  # several shards wait for each other at an edge, for one silence tick of the slowest at most
 
 
 class GatherWindow:
@@ -57,7 +56,7 @@ class ReportQueue:
         sent = self._sent
         self._gathered.extend(reports)
         entry = await asyncio.shield(sent)
-        await self._feed.folded(entry, _FOLD_DEADLINE_S)
+        await self._feed.folded(entry, FOLD_DEADLINE_S)
 
     def _start(self) -> None:
         reports, sent = self._gathered, self._sent

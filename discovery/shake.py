@@ -20,7 +20,7 @@ from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
 from discovery.shake_fold import ShakeFold
 from discovery.store.feed import Follower
 from discovery.store.scripts import Script
-from discovery.store.writer import WRITE_DEADLINE_S, Writer, append, look_again
+from discovery.store.writer import FOLD_DEADLINE_S, Writer, append, look_again
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
 
@@ -77,6 +77,7 @@ class Shakes:
         fold: ShakeFold,
         sealer: Sealer,
         window_ms: int,
+        within_s: float,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -88,6 +89,7 @@ class Shakes:
         self._fold = fold
         self._sealer = sealer
         self._window_ms = window_ms
+        self._within_s = within_s
         self._watchers: dict[int, set[asyncio.Future[None]]] = {}
         self._folded = 0
 
@@ -128,10 +130,12 @@ class Shakes:
         row = self._writer.shards.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
         now_ms = self._writer.now_ms
         args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report, now_ms]
-        status, entry, first_ms = await self._writer.run(_OPEN, [row, self._writer.feed_key(user)], args)
+        status, entry, first_ms = await self._writer.run(
+            _OPEN, [row, self._writer.feed_key(user)], args, self._within_s
+        )
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
-        await self._writer.folded(user, entry)
+        await self._writer.folded(user, entry, FOLD_DEADLINE_S)
         return int(first_ms)
 
     def _fingerprint(self, request: ShakeRequest) -> str:
@@ -164,8 +168,8 @@ class Shakes:
         return tuple(sorted({self._human_hash(other) for other in never[:MAX_EXCLUDED]}))
 
     async def _append(self, shake: Shake) -> None:
-        entry = await append(self._writer.state, self._follower.key, "s", pack_shakes([shake]), WRITE_DEADLINE_S)
-        await self._follower.folded(entry, WRITE_DEADLINE_S)
+        entry = await append(self._writer.state, self._follower.key, "s", pack_shakes([shake]), self._within_s)
+        await self._follower.folded(entry, FOLD_DEADLINE_S)
 
     # --- answers ---
 

@@ -17,6 +17,7 @@ from discovery.store.feeds import Feeds
 from discovery.store.scripts import Script
 
 WRITE_DEADLINE_S = 3.0
+FOLD_DEADLINE_S = 1.0  # several shards wait for each other at an edge, for one silence tick of the slowest at most
 _LOOK_AGAIN_S = 0.05
 
 _RECORD = Script("record")
@@ -27,6 +28,10 @@ class Others(Protocol):
 
     async def everyone_folded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
         """Return when all have folded ``entry``. Raises StateAway(outcome_unknown)."""
+        ...
+
+    async def everyone_loaded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
+        """Return when all have loaded the store sets told of up to ``entry``. Raises StateAway(outcome_unknown)."""
         ...
 
 
@@ -52,14 +57,20 @@ class Writer:
         """The feed that a script about ``user`` appends to."""
         return self.feeds.of(user).key
 
-    async def run(self, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> list[bytes]:
+    async def run(
+        self,
+        script: Script,
+        names: Sequence[str],
+        args: Sequence[bytes | str | int],
+        within_s: float | None = None,
+    ) -> list[bytes]:
         """Run ``script``; its reply is a list. Durable when it returns. Raises StateAway."""
-        reply: list[bytes] = await self.state.run(script, names, args)
+        reply: list[bytes] = await self.state.run(script, names, args, within_s=within_s)
         return reply
 
-    async def folded(self, user: str, raw_id: bytes) -> None:
+    async def folded(self, user: str, raw_id: bytes, within_s: float = WRITE_DEADLINE_S) -> None:
         """Class B: wait until this worker has folded the entry of the feed of ``user``. Raises StateAway."""
-        await self.feeds.of(user).folded(parse_id(raw_id), WRITE_DEADLINE_S)
+        await self.feeds.of(user).folded(parse_id(raw_id), within_s)
 
     async def everywhere(self, user: str, raw_id: bytes) -> None:
         """Class A: wait until every worker that may answer has folded the entry. Raises StateAway(outcome_unknown)."""

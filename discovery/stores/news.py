@@ -1,0 +1,76 @@
+"""Changed store sets on their way through the feed: told to every worker, loaded by each, and known to be loaded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+import orjson
+import structlog
+
+from discovery.errors import Conflict, StateAway
+from discovery.store.client import State, StateFault
+from discovery.store.feed import EntryId
+from discovery.store.feeds import Feeds
+from discovery.store.writer import WRITE_DEADLINE_S, Others, append
+
+NEWS_SHARD = 0
+"""The shard whose feed carries the news, so that they have one order."""
+
+_EVERYWHERE_DEADLINE_S = 60.0  # a large set takes a worker seconds to read and to index
+_RETRY_S = 1.0
+
+log = structlog.get_logger("nearhive.stores")
+
+
+class StoreNews:
+    """``load(brand, version)`` brings this worker up to date; ``others`` are all workers that may answer."""
+
+    def __init__(self, state: State, feeds: Feeds, others: Others, load: Callable[[str, int], Awaitable[None]]) -> None:
+        self._state = state
+        self._feeds = feeds
+        self._others = others
+        self._load = load
+        self._numbers = count()
+        self._pending: dict[int, EntryId] = {}  # load on its way -> how far the feed was folded before its news
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def announce(self, brand: str, version: int) -> None:
+        """Tell every worker, and return when all have loaded it. Raises StateAway."""
+        feed = self._feeds.followers[NEWS_SHARD]
+        entry = await append(self._state, feed.key, "b", orjson.dumps([brand, version]), WRITE_DEADLINE_S)
+        await feed.folded(entry, WRITE_DEADLINE_S)
+        await self._others.everyone_loaded(NEWS_SHARD, entry, _EVERYWHERE_DEADLINE_S)
+
+    def loaded(self, shard: int) -> EntryId:
+        """Up to where in the feed of a shard this worker has folded all, and loaded all that was told of."""
+        if shard == NEWS_SHARD and self._pending:
+            return min(self._pending.values())
+        return self._feeds.followers[shard].position
+
+    def fold(self, payload: bytes) -> None:
+        """A brand's set changed. While a feed is being restored nothing is loaded: ``load_all`` follows."""
+        if not self._feeds.restored:
+            return
+        brand, version = orjson.loads(payload)
+        number = next(self._numbers)
+        self._pending[number] = self._feeds.followers[NEWS_SHARD].position
+        task = asyncio.get_running_loop().create_task(self._load_until_done(number, brand, version))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load_until_done(self, number: int, brand: str, version: int) -> None:
+        """A missed change would leave this worker with the old set."""
+        while True:
+            try:
+                await self._load(brand, version)
+                del self._pending[number]
+                return
+            except (StateAway, StateFault, Conflict) as error:
+                log.warning("stores_not_loaded", brand=brand, error=type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def stop(self) -> None:
+        """End what is still being loaded."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
