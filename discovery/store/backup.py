@@ -17,12 +17,13 @@ from discovery.store.backup_file import BackupWriter, frames, verify
 from discovery.store.client import State
 from discovery.store.records import Checksum, Entry, Record, StreamEnd
 from discovery.store.watch import TooSlow, Watch, writes_paused
+from discovery.store.world import check_format
 
 _PAUSE_S = 0.8  # leases bear 1.5 s without a renewal
 _FEW_CHANGES = 500  # read in about 20 ms
 _ROUNDS = 20
 _PAUSES = 10
-_BATCH_RECORDS = 500
+_BATCH_RECORDS = 3000  # a server that syncs each second confirms a batch in 0.1 s, whatever its size
 
 
 class TooBusy(Exception):
@@ -134,10 +135,11 @@ def _id(raw: bytes) -> tuple[int, int]:
 async def restore(state: State, path: Path) -> Done:
     """Fill an empty state from the backup ``path``, which is verified before the first write.
 
-    Raises BackupDamaged, NotEmpty, NotAsWritten, OSError, StateAway. A state that was not filled to the end is marked
-    as unfinished: no service starts on it, and a restore may begin anew.
+    Raises BackupDamaged, WorldTooNew, NotEmpty, NotAsWritten, OSError, StateAway. A state that was not filled to the
+    end is marked as unfinished: no service starts on it, and a restore may begin anew.
     """
     _, end = await asyncio.to_thread(verify, path)
+    check_format(int(end["world"]["format"]), str(path))
     late = await asyncio.to_thread(_late, path)
     await world_record.begin(state, "restore")
     now_ms = await transfer.now_ms(state)

@@ -19,7 +19,7 @@ _SCAN_COUNT = 300
 _KEYS_A_SCRIPT = 100  # about 0.5 ms of server time
 _SMALL_ELEMENTS = 256
 _PAGE_ELEMENTS = 10_000  # about 5 ms of server time
-_PAGE_ENTRIES = 200
+_PAGE_ENTRIES = 1000
 _WRITE_BYTES = 1 << 20
 _WRITE_ELEMENTS = 4000  # an even number; Lua unpacks 7,999 at most
 
@@ -180,32 +180,44 @@ async def end_stream(state: State, end: StreamEnd) -> None:
 
 
 async def write(state: State, records: Iterable[Record]) -> None:
-    """Each record replaces what stands under its key. Durable on return."""
-    by_tag: defaultdict[str, list[Record]] = defaultdict(list)
+    """Each record replaces what stands under its key. Durable on return; best a few thousand at once."""
+    by_tag: defaultdict[str, list[tuple[Record, Sequence[bytes]]]] = defaultdict(list)
+    large: list[Record] = []
     for record in records:
-        by_tag[tag_of(record.key.decode())].append(record)
-    await asyncio.gather(*(_write_tag(state, group) for group in by_tag.values()))
+        if len(record.elements) <= _WRITE_ELEMENTS:
+            by_tag[tag_of(record.key.decode())].append((record, record.elements))
+        else:
+            large.append(record)
+    groups = [group for rows in by_tag.values() for group in _groups(rows)]
+    await asyncio.gather(*(_run_write(state, "new", group) for group in groups), *(_write(state, r) for r in large))
 
 
-async def _write_tag(state: State, records: Sequence[Record]) -> None:
-    names: list[str] = []
-    args: list[bytes | str | int] = []
+def _groups(rows: Iterable[tuple[Record, Sequence[bytes]]]) -> Iterator[list[tuple[Record, Sequence[bytes]]]]:
+    """As many records as one script should write."""
+    group: list[tuple[Record, Sequence[bytes]]] = []
     size = 0
-    for record in records:
-        for mode, part in _parts(record):
-            if names and (size > _WRITE_BYTES or len(names) >= _KEYS_A_SCRIPT or mode == "more"):
-                await state.run(_WRITE, names, args)
-                names, args, size = [], [], 0
-            names.append(record.key.decode())
-            args += [record.kind, record.expiry_ms, mode, len(part), *part]
-            size += sum(map(len, part))
-    if names:
-        await state.run(_WRITE, names, args)
+    for row in rows:
+        group.append(row)
+        size += sum(map(len, row[1]))
+        if size > _WRITE_BYTES or len(group) >= _KEYS_A_SCRIPT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
-def _parts(record: Record) -> Iterator[tuple[str, Sequence[bytes]]]:
+async def _write(state: State, record: Record) -> None:
+    """A large record, part by part."""
     for at in range(0, len(record.elements), _WRITE_ELEMENTS):
-        yield "more" if at else "new", record.elements[at : at + _WRITE_ELEMENTS]
+        part = record.elements[at : at + _WRITE_ELEMENTS]
+        await _run_write(state, "more" if at else "new", [(record, part)])
+
+
+async def _run_write(state: State, mode: str, group: Sequence[tuple[Record, Sequence[bytes]]]) -> None:
+    args: list[bytes | str | int] = []
+    for record, part in group:
+        args += [record.kind, record.expiry_ms, mode, len(part), *part]
+    await state.run(_WRITE, [record.key.decode() for record, _ in group], args)
 
 
 async def delete(state: State, names: Iterable[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from discovery.store import keys, transfer
 from discovery.store.client import State
+from discovery.store.world import check_format
 
 MOVED_TO = "moved_to"
 """Field of ``keys.world()``: the state is being copied, or was; workers that see it stop serving people and writing."""
@@ -27,18 +28,33 @@ class NotAsWritten(Exception):
 
 
 async def of(state: State) -> dict[str, str]:
-    """The fields of a whole world. Raises NoWorld, Moved, Unfinished."""
+    """The fields of a whole world. Raises NoWorld, WorldTooNew, Moved, Unfinished."""
+    world = await _fields(state)
+    _refuse_elsewhere(world)
+    if "format" not in world or "shards" not in world:
+        raise NoWorld("no world is in this state (a service of this version brings that of an older one up to date)")
+    check_format(int(world["format"]), "the state")
+    return world
+
+
+async def refuse_elsewhere(state: State) -> None:
+    """For a service that starts: raises Moved or Unfinished when its world is not in this state, or not whole."""
+    _refuse_elsewhere(await _fields(state))
+
+
+async def _fields(state: State) -> dict[str, str]:
     flat = [part.decode() for part in await state.call("HGETALL", keys.world())]
-    world = dict(zip(flat[::2], flat[1::2], strict=True))
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _refuse_elsewhere(world: dict[str, str]) -> None:
     if UNFINISHED in world:
         raise Unfinished(f"a {world[UNFINISHED]} into this state has not ended: repeat it")
     if MOVED_TO in world:
-        raise Moved(f"this state was copied to {world[MOVED_TO]}, or is being copied")
-    if "format" not in world or "shards" not in world:
-        raise NoWorld(
-            "there is no world in this state; an older version's is brought up to date by starting the service"
+        raise Moved(
+            f"this state was copied to {world[MOVED_TO]}, or is being copied; "
+            "`nearhive state stay` lets it serve again after a copy that was broken off"
         )
-    return world
 
 
 async def begin(state: State, what: str) -> None:
