@@ -1,15 +1,13 @@
 """A service whose state server, one that it was given by URL, is reached through a proxy."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from discovery.store.data_dir import DataDir
-from discovery.store.embedded import EmbeddedServer
 from tests.faults.proxy import Proxy, proxying
 from tests.faults.subject import Subject, subject
+from tests.servers import Server, redis_binary
 
 
 @dataclass(slots=True)
@@ -18,28 +16,19 @@ class Behind:
 
     service: Subject
     proxy: Proxy
-    server: EmbeddedServer
+    server: Server
 
 
 @contextlib.contextmanager
-def one_server(folder: Path, binary: str = "") -> Iterator[EmbeddedServer]:
-    """A started state server that keeps what it acknowledges."""
-    data_dir = DataDir.take(folder, time.monotonic)
-    server = EmbeddedServer(data_dir, time.monotonic, binary=binary)
+def behind_proxy(folder: Path, seed: int = 0, binary: Path | None = None, **settings: str) -> Iterator[Behind]:
+    """A started service; ``binary``: Debian's Redis unless given; settings without the prefix."""
+    server = Server(binary or redis_binary(), folder / "server")
     try:
         server.start()
-        yield server
+        with (
+            proxying(server.url, seed) as proxy,
+            subject(folder, state_url=proxy.url, **settings) as service,
+        ):
+            yield Behind(service, proxy, server)
     finally:
         server.stop()
-        data_dir.release()
-
-
-@contextlib.contextmanager
-def behind_proxy(folder: Path, seed: int = 0, binary: str = "", **settings: str) -> Iterator[Behind]:
-    """A started service; its settings without the prefix."""
-    with (
-        one_server(folder / "server", binary) as server,
-        proxying(server.url, seed) as proxy,
-        subject(folder, state_url=proxy.url, **settings) as service,
-    ):
-        yield Behind(service, proxy, server)

@@ -38,6 +38,11 @@ class Subject(Service):
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether ``nearhive serve`` has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def launch(self) -> None:
         """Start without waiting for anything."""
         if self.port == 0:
