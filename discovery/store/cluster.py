@@ -13,7 +13,7 @@ from discovery.store.lane import Ack
 from discovery.store.node import Node, Ways
 from discovery.store.topology import StateUrlRefused, Topology, parse_cluster_url
 
-_REFRESH_EVERY_S = 0.1  # at most
+_REFRESH_EVERY_S = 0.1  # at most: each failing call asks for it
 _ASK_WITHIN_S = 0.5  # one node for the slots: a dead one must not hold up asking the next
 _MOST_TRIES = 16  # of one call that is sent from node to node: 1.7 s by the pauses below
 _FIRST_PAUSE_S = 0.001
@@ -37,7 +37,7 @@ class Cluster(Topology):
         self._masters: list[Node] = []
         self._replicas: list[Node] = []
         self._refreshing: asyncio.Task[None] | None = None
-        self._refreshed_at_s = -_REFRESH_EVERY_S
+        self._refresh_wanted = False
         self._turn = 0
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -139,23 +139,22 @@ class Cluster(Topology):
         self._plan_refresh()
 
     def _plan_refresh(self) -> None:
-        if self._closed or (self._refreshing is not None and not self._refreshing.done()):
-            return
-        self._refreshing = asyncio.get_running_loop().create_task(self._refresh_soon())
+        self._refresh_wanted = True
+        if not self._closed and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh_while_wanted())
 
-    async def _refresh_soon(self) -> None:
-        wait_s = self._refreshed_at_s + _REFRESH_EVERY_S - asyncio.get_running_loop().time()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
-        try:
-            await self._refresh()
-        except ResponseError as error:
-            log.warning("state_slots_refused", reason=str(error))
+    async def _refresh_while_wanted(self) -> None:
+        while self._refresh_wanted:
+            self._refresh_wanted = False
+            try:
+                await self._refresh()
+            except ResponseError as error:
+                log.warning("state_slots_refused", reason=str(error))
+            await asyncio.sleep(_REFRESH_EVERY_S)
 
     async def _refresh(self) -> None:
         """Ask node after node until one tells the slots. Raises ResponseError when none did and one refused."""
         refused: ResponseError | None = None
-        self._refreshed_at_s = asyncio.get_running_loop().time()
         for node in self._who_to_ask():
             try:
                 rows = await node.alone(("CLUSTER", "SLOTS"), _ASK_WITHIN_S)

@@ -44,9 +44,9 @@ class Ack:
     asked: tuple[int, ...]
     longest_s: float
 
-    def packed(self, rest_s: float) -> bytes:
-        """``rest_s``: what is left of the batch's deadline, in which the answer must still arrive."""
-        ms = max(1, int(1000 * min(self.longest_s, 0.9 * rest_s)))
+    def packed(self, deadline_s: float) -> bytes:
+        """``deadline_s``: of the batch. When it passes first nobody knows the outcome either."""
+        ms = max(1, int(1000 * min(self.longest_s, 0.9 * deadline_s)))
         return pack((self.command, *self.asked, ms))
 
     def is_met(self, reply: Any) -> bool:
@@ -125,8 +125,8 @@ class Lane:
         for call in calls:
             call.batch = calls
         try:
-            async with asyncio.timeout(self._deadline_s) as deadline:
-                await self._exchange_on_a_connection(calls, deadline.when() or 0.0)
+            async with asyncio.timeout(self._deadline_s):
+                await self._exchange_on_a_connection(calls)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             failure = error
             # The text of redis-py names the socket or host: that is for the log, not for callers.
@@ -139,20 +139,20 @@ class Lane:
 
     def failed(self) -> None:
         """A call or a batch went unanswered."""
-        if self._breaker.failed(asyncio.get_running_loop().time()):
+        if self._breaker.failed():
             log.warning("state_breaker_opened")
         self._hooks.trouble()
 
-    async def _exchange_on_a_connection(self, calls: list[Call], ends_s: float) -> None:
+    async def _exchange_on_a_connection(self, calls: list[Call]) -> None:
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         unread = True
         try:
             # Who gave up before anything was sent is not sent: an unasked write would be a surprise.
             calls = [call for call in calls if not call.answer.done()]
-            unknown = await self._send_and_read(connection, calls, ends_s) if calls else []
+            unknown = await self._send_and_read(connection, calls) if calls else []
             if unknown:
                 await _load_scripts(connection, unknown)
-                await self._send_and_read(connection, unknown, ends_s, last=True)
+                await self._send_and_read(connection, unknown, last=True)
             unread = False
         finally:
             if unread:
@@ -160,14 +160,14 @@ class Lane:
             await self._pool.release(connection)
 
     async def _send_and_read(
-        self, connection: AbstractConnection, calls: list[Call], ends_s: float, *, last: bool = False
+        self, connection: AbstractConnection, calls: list[Call], *, last: bool = False
     ) -> list[Call]:
         """Send calls, answer them in order; returns those whose script the server did not know (never if last)."""
         for call in calls:
             call.sent = True
         packed = b"".join([_ASKING + pack(call.command) if call.asking else pack(call.command) for call in calls])
         if self._ack is not None:
-            packed += self._ack.packed(ends_s - asyncio.get_running_loop().time())
+            packed += self._ack.packed(self._deadline_s)
         await connection.send_packed_command(packed, check_health=False)
         unknown: list[Call] = []
         held: list[tuple[Call, Any]] = []

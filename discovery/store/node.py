@@ -39,11 +39,11 @@ class Ways:
 
 
 class Node:
-    """A server. ``name`` is host:port on Cluster and empty for the only server."""
+    """A server, seen from one event loop. ``name`` is host:port on Cluster and empty for the only server."""
 
     def __init__(self, name: str, url: str, ways: Ways) -> None:
         self.name = name
-        self.breaker = Breaker()
+        self.breaker = Breaker(asyncio.get_running_loop().call_later)
         self._ways = ways
         self._pool = ConnectionPool.from_url(url, **ways.connection_options())
         self._ack: Ack | None = None
@@ -64,7 +64,7 @@ class Node:
     def submit(self, call: Call) -> None:
         """Take a call: it will be answered, or fail with StateAway."""
         call.node = self
-        if self.breaker.is_open and not self.breaker.admits(asyncio.get_running_loop().time()):
+        if self.breaker.is_open and not self.breaker.admits():
             call.fail(StateAway("state is away"))
             self._ways.trouble(self)  # its keys may have another owner by now
         elif self._ack is None or not call.writes:
