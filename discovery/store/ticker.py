@@ -1,182 +1,100 @@
-"""Ticks: what keeps a feed's hive time going in silence, and true when the server's clock is stepped.
+"""When the leader of a stream appends a tick, and with which hive time: arithmetic, without I/O.
 
-Only the supervisor runs tickers. The arithmetic is :class:`TickPlan`, pure; :class:`Ticker` feeds it from a server.
+``keeper.StreamKeeper`` feeds it from a server; ``lua/tick.lua`` finds the offset that makes an id say that hive time.
 """
 
-import asyncio
-import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
-from discovery.errors import StateAway
-from discovery.store.client import State, StateFault
+from discovery.store import keys
+from discovery.store.client import State
+from discovery.store.hive_time import STEP_MS, Tick, pack_tick, unpack_tick
 from discovery.store.scripts import Script
+from discovery.store.supervisor_ticker import Ticker
+
+__all__ = ["TICK", "Sample", "Tick", "TickPlan", "Ticker", "append_first_tick", "pack_tick", "unpack_tick"]
 
 SILENCE_S = 0.25  # after this long without an entry a tick is due
-LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that the last tick is found at once at the next start
-STEP_MS = 1000  # id time this far from the monotonic clock = the server's clock was stepped
-_POLL_S = 0.05
-_SAMPLE_S = 0.5  # a sample that took longer than this says too little about when it was taken
-_SCAN_ENTRIES = 1000  # entries a page when looking back for the last tick
+LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that a checkpoint's tail holds one
 
-_TICK = Script("tick")
-_LAYOUT = struct.Struct("<qq")
-
-log = structlog.get_logger("nearhive.ticker")
+TICK = Script("tick")
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """What a tick entry says: hive time = id_ms + ``offset_ms`` from here on; edges are multiples of ``epoch_ms``."""
+async def append_first_tick(state: State, tag: str, epoch_ms: int) -> bool:
+    """Give an empty stream its first tick: hive time = the server's clock. False, and nothing done, when not empty.
 
-    offset_ms: int
-    epoch_ms: int
-
-
-def pack_tick(tick: Tick) -> bytes:
-    """Field ``d`` of an entry of kind ``t``: two little-endian int64."""
-    return _LAYOUT.pack(tick.offset_ms, tick.epoch_ms)
-
-
-def unpack_tick(payload: bytes) -> Tick:
-    """The inverse of :func:`pack_tick`. Raises struct.error for a payload of another length."""
-    return Tick(*_LAYOUT.unpack(payload))
+    Raises StateAway.
+    """
+    args: list[bytes | str | int] = ["", 0, "", 0, epoch_ms, STEP_MS]
+    return await state.run(TICK, [keys.feed(tag), keys.leader(tag)], args) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a stream: id of its newest entry (b'' = none), the server's clock, and our own clock then."""
+    """One look at a stream: ms of its newest id (0 = none), the server's clock, and our own clock before we asked."""
 
-    newest: bytes
+    newest_ms: int
     server_ms: int
-    monotonic_s: float
-
-    @property
-    def newest_ms(self) -> int:
-        return int(self.newest.partition(b"-")[0] or 0)
+    asked_s: float
 
     @property
     def id_ms(self) -> int:
-        """What an entry added now would get: ids do not run back when the server's clock does."""
+        """What an entry added then would get: ids do not run back when the server's clock does."""
         return max(self.newest_ms, self.server_ms)
+
+    @property
+    def standing(self) -> bool:
+        """Whether ids stand still, because the server's clock is behind them."""
+        return self.server_ms < self.newest_ms
 
 
 class TickPlan:
-    """Decides when a tick is due and with which offset, so that hive time follows one monotonic clock.
+    """One leadership's ticks: hive time follows the leader's monotonic clock, in steps of what ids say.
 
-    ``previous_hive_ms``: hive time at the newest entry of the stream, 0 for an empty one.
+    ``hive_ms``: hive time as the leader reckons it at ``first.asked_s``, None if it has not seen it move and cannot
+    know how long nobody ticked; then the server's clock counts. ``offset_ms``: of the last tick. Where ids with that
+    offset are within a second of ``hive_ms`` they are followed, so that one leader after another adds no error.
     """
 
-    def __init__(self, epoch_ms: int, previous_hive_ms: int, first: Sample) -> None:
-        self._epoch_ms = epoch_ms
-        self.offset_ms = max(0, previous_hive_ms - first.id_ms)
-        self._follow_from(first.id_ms + self.offset_ms, first.monotonic_s)
-        self._newest = first.newest
-        self._newest_s = self._tick_s = float("-inf")  # the first tick is due at once
+    def __init__(self, epoch_ms: int, hive_ms: int | None, offset_ms: int, first: Sample) -> None:
+        self.epoch_ms = epoch_ms
+        self.offset_ms = offset_ms
+        by_ids_ms = first.id_ms + offset_ms
+        known = hive_ms is not None and abs(by_ids_ms - hive_ms) > STEP_MS
+        self._follow_from(hive_ms if known and hive_ms is not None else by_ids_ms, first.asked_s)
+        self._stepped = self._standing = False
+        self._tick_s = float("-inf")  # the first tick is due at once
 
-    def next_tick(self, sample: Sample) -> Tick | None:
-        """The tick to append now, or None. To be confirmed by :meth:`appended`, else it stays due."""
-        if sample.newest != self._newest:
-            self._newest, self._newest_s = sample.newest, sample.monotonic_s
-        self._accept_a_jump(sample)
-        offset_ms = self._wanted_offset_ms(sample)
-        silent = sample.monotonic_s - self._newest_s >= SILENCE_S
-        overdue = sample.monotonic_s - self._tick_s >= LONGEST_GAP_S
-        return Tick(offset_ms, self._epoch_ms) if silent or overdue or offset_ms != self.offset_ms else None
+    def hive_ms(self, now_s: float) -> int:
+        """What hive time is at ``now_s``."""
+        return self._hive_ms + round((now_s - self._from_s) * 1000)
 
-    def latest_id_ms(self, sample: Sample) -> int:
-        """The stream may take the tick unless its newest id is past this one: then a jump slipped in (tick.lua)."""
-        return self._expected_ms(sample.monotonic_s) - self.offset_ms + STEP_MS
+    def look(self, sample: Sample) -> None:
+        """Take a look into account: was the server's clock stepped, do ids stand still?"""
+        self._stepped = abs(sample.id_ms + self.offset_ms - self.hive_ms(sample.asked_s)) > STEP_MS
+        self._standing = sample.standing
 
-    def appended(self, tick: Tick, entry: bytes, monotonic_s: float) -> None:
-        """The stream holds ``tick`` as ``entry``."""
-        self.offset_ms = tick.offset_ms
-        self._newest = entry
-        self._newest_s = self._tick_s = monotonic_s
+    def go_on_from(self, folded_ms: int, now_s: float) -> None:
+        """Hive time cannot run back: where it was folded more than a second ahead, go on from there.
 
-    def _follow_from(self, hive_ms: int, monotonic_s: float) -> None:
-        self._hive_ms, self._monotonic_s = hive_ms, monotonic_s
-
-    def _expected_ms(self, monotonic_s: float) -> int:
-        return self._hive_ms + round((monotonic_s - self._monotonic_s) * 1000)
-
-    def _accept_a_jump(self, sample: Sample) -> None:
-        """Go on from a step forward that an ordinary entry brought into the stream before any tick could say so.
-
-        Hive time never runs back, so a smaller offset now would only make it stand still for the length of the step.
+        Standing still until the clock has caught up would be as wrong, and last as long as the error was large.
         """
-        reached_ms = sample.newest_ms + self.offset_ms
-        if reached_ms - self._expected_ms(sample.monotonic_s) > STEP_MS:
-            self._follow_from(reached_ms, sample.monotonic_s)
+        if folded_ms - self.hive_ms(now_s) > STEP_MS:
+            self._follow_from(folded_ms, now_s)
 
-    def _wanted_offset_ms(self, sample: Sample) -> int:
-        exact_ms = self._expected_ms(sample.monotonic_s) - sample.id_ms
-        # Behind its newest id the server repeats that ms: every tick must then carry the time that passed.
-        standing = sample.server_ms < sample.newest_ms
-        return exact_ms if standing or abs(exact_ms - self.offset_ms) > STEP_MS else self.offset_ms
+    def due_in_s(self, now_s: float, silent_s: float) -> float:
+        """Seconds until a tick is due, <= 0 if now. ``silent_s``: since the last entry came in."""
+        since_tick_s = now_s - self._tick_s
+        if self._stepped:
+            return 0.0
+        silent_s = since_tick_s if self._standing else min(silent_s, since_tick_s)
+        return min(SILENCE_S - silent_s, LONGEST_GAP_S - since_tick_s)
 
+    def appended(self, offset_ms: int, standing: bool, now_s: float) -> None:
+        """A tick with ``offset_ms`` stands in the stream; ids stood still then, or not."""
+        self.offset_ms = offset_ms
+        self._tick_s = now_s
+        self._stepped = False
+        self._standing = standing
 
-class Ticker:
-    """Appends the ticks of one feed. ``monotonic`` counts suspended time too, or hive time would fall behind for good.
-
-    ``epoch_ms``: the epoch length that this run announces in every tick.
-    """
-
-    def __init__(self, state: State, feed_key: str, monotonic: Callable[[], float], epoch_ms: int) -> None:
-        self._state = state
-        self._feed_key = feed_key
-        self._monotonic = monotonic
-        self._epoch_ms = epoch_ms
-        self._plan: TickPlan | None = None
-
-    async def start(self) -> None:
-        """Find where hive time stopped and append the first tick. Raises StateAway."""
-        previous_hive_ms = await self._previous_hive_ms()
-        self._plan = TickPlan(self._epoch_ms, previous_hive_ms, await self._sample())
-        while not await self._tick_once(self._plan):
-            pass  # a step of the server's clock came in between: it is in the next sample
-
-    async def run(self) -> None:
-        """Tick until cancelled; while the state is away, go on trying."""
-        while True:
-            try:
-                if self._plan is None:
-                    await self.start()
-                else:
-                    await self._tick_once(self._plan)
-            except (StateAway, StateFault) as error:
-                log.warning("tick_failed", feed=self._feed_key, error=str(error))
-            await asyncio.sleep(_POLL_S)
-
-    async def _tick_once(self, plan: TickPlan) -> bool:
-        """Append the tick that is due, if any; True when one was appended."""
-        sample = await self._sample()
-        tick = plan.next_tick(sample)
-        if tick is None:
-            return False
-        entry = await self._state.run(_TICK, [self._feed_key], [plan.latest_id_ms(sample), pack_tick(tick)])
-        if entry is not None:
-            plan.appended(tick, entry, self._monotonic())
-        return entry is not None
-
-    async def _sample(self) -> Sample:
-        while True:
-            monotonic_s = self._monotonic()
-            newest = self._state.call("XREVRANGE", self._feed_key, "+", "-", "COUNT", 1)
-            rows, (seconds, micros) = await asyncio.gather(newest, self._state.call("TIME"))
-            if self._monotonic() - monotonic_s < _SAMPLE_S:
-                return Sample(rows[0][0] if rows else b"", int(seconds) * 1000 + int(micros) // 1000, monotonic_s)
-
-    async def _previous_hive_ms(self) -> int:
-        """Hive time at the newest entry: its id plus the offset of the last tick, 0 for an empty stream."""
-        newest_ms, before = 0, "+"
-        while rows := await self._state.call("XREVRANGE", self._feed_key, before, "-", "COUNT", _SCAN_ENTRIES):
-            newest_ms = newest_ms or int(rows[0][0].partition(b"-")[0])
-            for _, fields in rows:
-                content = dict(zip(fields[::2], fields[1::2], strict=True))
-                if content[b"k"] == b"t":
-                    return newest_ms + unpack_tick(content[b"d"]).offset_ms
-            before = f"({rows[-1][0].decode()}"
-        return newest_ms
+    def _follow_from(self, hive_ms: int, from_s: float) -> None:
+        self._hive_ms, self._from_s = hive_ms, from_s
