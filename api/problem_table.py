@@ -235,7 +235,7 @@ _ROWS = (
         "not_ready",
         503,
         "Not ready yet",
-        "The worker is starting or reloading its state.",
+        "The worker is starting, reloading its state, or not sure to have heard of everyone who hides.",
         "Repeat after the seconds in Retry-After.",
         retry_after_s=1,
     ),

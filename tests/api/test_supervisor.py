@@ -287,6 +287,18 @@ def test_a_state_that_cannot_be_had_is_refused_in_one_line(start: Any, argument:
     assert len(stderr.splitlines()) == 1
 
 
+def test_data_of_a_later_version_is_refused_in_one_line(start: Any, tmp_path: Path) -> None:
+    served = start("workers=1").ready()
+    served.interrupt()
+    assert served.end()[0] == 0
+    record = tmp_path / "data" / "server.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 3}))
+    status, stderr = start().end()
+    assert status == 2
+    assert "has data format 3, and this version of Nearhive reads formats up to 2: run the later version" in stderr
+    assert len(stderr.splitlines()) == 1
+
+
 def test_a_server_by_url_must_keep_what_it_acknowledges(
     start: Any, tmp_path: Path, state_server: EmbeddedServer
 ) -> None:

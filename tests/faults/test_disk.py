@@ -3,6 +3,7 @@
 The data directory lies on a small file system of its own (tmpfs; root mounts it), which a filler file fills.
 """
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -20,6 +21,8 @@ from discovery.store.client import State
 from discovery.store.data_dir import DataDir
 from discovery.store.disk import ENOUGH_BYTES, RESERVE_BYTES, Space
 from discovery.store.embedded import EmbeddedServer, ServerFailed, find_binary
+from tests.faults.subject import Subject
+from tests.service import Answer, Connection
 
 MB = 1 << 20
 BINARIES = {"valkey": "", "redis": "redis-server"}
@@ -249,3 +252,125 @@ async def test_refused_writes_were_not_run(server: EmbeddedServer, disk: SmallDi
 def test_binaries_are_two() -> None:
     assert find_binary("").name == "valkey-server"
     assert find_binary("redis-server").name == "redis-server"
+
+
+# --- the whole service ---
+
+
+@pytest.fixture(params=BINARIES)
+def service(request: pytest.FixtureRequest, disk: SmallDisk, tmp_path: Path) -> Iterator[Subject]:
+    """Not started yet, with its data on the small disk and its log elsewhere."""
+    settings = {"epoch_s": "1", "log_level": "warning", "valkey_bin": BINARIES[request.param]}
+    service = Subject(disk.path, settings)
+    service.log = tmp_path / "service.log"
+    yield service
+    service.end()
+
+
+class Blocks:
+    """One person who blocks one after the other, and knows what was acknowledged."""
+
+    def __init__(self, service: Subject) -> None:
+        self._service = service
+        self._headers = service.person("ann")
+        self.sent = 0
+        self.acknowledged: list[str] = []
+
+    async def next(self, connection: Connection) -> Answer:
+        self.sent += 1
+        name = f"{self.sent:06}"
+        answer = await connection.ask("PUT", f"/v1/me/blocks/{name}", headers=self._headers)
+        if answer.status == 204:
+            self.acknowledged.append(name)
+        return answer
+
+    async def until(self, connection: Connection, status: int, within_s: float) -> float:
+        """Go on until one is answered with ``status``; the seconds that it took. All others are 204 or 503."""
+        started_s = time.monotonic()
+        while (answer := await self.next(connection)).status != status:
+            assert answer.status in (204, 503), answer.body
+            assert answer.status == 204 or "retry-after" in answer.headers
+            assert time.monotonic() - started_s < within_s, (answer, self._service.log_end())
+            await asyncio.sleep(0.01)
+        return time.monotonic() - started_s
+
+    async def listed(self, connection: Connection) -> list[str]:
+        found: list[str] = []
+        cursor = ""
+        while cursor is not None:
+            path = f"/v1/me/blocks?limit=100{f'&cursor={cursor}' if cursor else ''}"
+            page = (await connection.ask("GET", path, headers=self._headers)).ok()
+            found += [row["user"] for row in page["blocks"]]
+            cursor = page["next_cursor"]
+        return found
+
+
+async def _import_a_store(service: Subject, connection: Connection) -> None:
+    brand = {"name": "Acme"}
+    (await connection.ask("PUT", "/v1/brands/acme", brand, service.operator)).ok()
+    stores = b"id,name,lat,lon\n1,One,48.85,2.35\n"
+    headers = {**service.operator, "Content-Type": "text/csv"}
+    (await connection.ask("PUT", "/v1/brands/acme/stores", stores, headers)).ok()
+
+
+async def _nearest(service: Subject, connection: Connection) -> Answer:
+    body = {"lat": 48.85, "lon": 2.35}
+    return await connection.ask("POST", "/v1/brands/acme/stores/nearest", body, service.operator)
+
+
+async def test_the_service_survives_a_full_disk_in_the_middle_and_at_start(service: Subject, disk: SmallDisk) -> None:
+    service.start()
+    async with service.connections(1) as (connection,):
+        await _import_a_store(service, connection)
+        blocks = Blocks(service)
+        for _ in range(20):
+            assert (await blocks.next(connection)).status == 204
+        for leave_bytes in (0, 200_000):
+            disk.fill(leave_bytes)
+            refused_s = await blocks.until(connection, 503, 10)
+            await _is_read_only(service, connection)
+            assert (await _nearest(service, connection)).ok()["features"]
+            disk.clear()
+            back_s = await blocks.until(connection, 204, 30)
+            print(f"{leave_bytes} left: refused after {refused_s:.2f} s, back {back_s:.2f} s after there was space")
+            assert back_s <= 5
+            assert set(blocks.acknowledged) <= set(await blocks.listed(connection))
+        disk.fill()
+        await blocks.until(connection, 503, 10)
+    service.kill()
+    await _start_on_the_full_disk(service, disk, blocks)
+
+
+async def _is_read_only(service: Subject, connection: Connection) -> None:
+    """Soon it says so, in words, and nobody is shown anybody."""
+    until_s = time.monotonic() + 5
+    while (await connection.ask("GET", "/readyz")).json().get("read_only") is not True:
+        assert time.monotonic() < until_s
+        await asyncio.sleep(0.05)
+    while (answer := await connection.ask("GET", "/v1/me/blocks", headers=service.person("ann"))).status != 503:
+        assert time.monotonic() < until_s
+        await asyncio.sleep(0.05)
+    assert answer.json()["detail"] == "the state refuses writes: its disk is full"
+    assert answer.json()["code"] == "not_ready"
+
+
+async def _start_on_the_full_disk(service: Subject, disk: SmallDisk, blocks: Blocks) -> None:
+    service.launch()
+    until_s = time.monotonic() + 30
+    while "the state takes no writes until 16 MB are free" not in service.log.read_text():
+        assert time.monotonic() < until_s, service.log_end()
+        await asyncio.sleep(0.05)
+    while service.status_of("/healthz") != 200:
+        assert time.monotonic() < until_s, service.log_end()
+        await asyncio.sleep(0.05)
+    connection = await Connection.open(service.port)
+    assert (await blocks.next(connection)).status == 503
+    while (await _nearest(service, connection)).status != 200:
+        assert time.monotonic() < until_s, service.log_end()
+        await asyncio.sleep(0.05)
+    disk.clear()
+    back_s = await blocks.until(connection, 204, 30)
+    print(f"started on a full disk; back {back_s:.2f} s after there was space")
+    assert back_s <= 5
+    assert set(blocks.acknowledged) <= set(await blocks.listed(connection))
+    connection.close()
