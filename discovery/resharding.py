@@ -1,0 +1,207 @@
+"""Copying a world of one shard to one of many: each person's records, and what is folded of them, to their own shard.
+
+Records move by name. The feed is not split: what it and the checkpoint say is folded, as every worker does, and each
+new shard begins with a checkpoint of its people, behind a feed that holds one tick.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from discovery.friends import Friendships
+from discovery.people import People
+from discovery.people_fold import PeopleFold
+from discovery.presence import Presence
+from discovery.safety import Blocks
+from discovery.sealed import Sealer
+from discovery.shard_packing import Head, ShardState, pack, unpack
+from discovery.shard_state import ShardedPeople, state_of
+from discovery.store import keys, transfer, world_record
+from discovery.store.checkpoints import Checkpoints
+from discovery.store.client import State
+from discovery.store.copying import Plan
+from discovery.store.feed import TICK, Follower, Place, checksum_of
+from discovery.store.hive_time import Tick, pack_tick
+from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
+from geo.kernels import presence as kernels
+
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
+_FENCE = re.compile(rb"\{s(\d\d)\}:fence")
+_PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
+
+# Hashes of ids are made anew by the workers, who know the deployment's secret; it is not needed here.
+_NO_SECRET = b"the secret of no deployment, only for copies"
+_LEADER = "copy"
+
+
+class Resharding(Plan):
+    """From one shard to ``count``."""
+
+    def __init__(self, count: int, monotonic: Callable[[], float]) -> None:
+        self._after = keys.Shards(count)
+        self._monotonic = monotonic
+
+    def record(self, record: Record) -> Iterator[Record]:
+        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
+        if person:
+            yield replace(record, key=b"{s%02d}:%s" % (self._after.of(person[3].decode()), person[2]))
+        elif fence:  # no leader of the new world may have a token that one of the old world had
+            for shard in self._after.all():
+                yield replace(record, key=b"{s%02d}:fence" % shard)
+        elif not _FOLDED.fullmatch(record.key):
+            yield record
+
+    def compared(self, record: Record, *, in_target: bool) -> Record | None:
+        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
+        if _FOLDED.fullmatch(record.key) or (fence and int(fence[1])):
+            return None
+        if person and int(person[1]) == (self._after.of(person[3].decode()) if in_target else 0):
+            return replace(record, key=b"{s}:" + person[2])
+        return record
+
+    def copies(self, stream: bytes) -> bool:
+        return not _PEOPLE_FEED.fullmatch(stream)
+
+    def world(self, world: dict[str, str]) -> dict[str, str]:
+        return {**world, "shards": str(self._after.count)}
+
+    async def finish(self, source: State, target: State) -> None:
+        """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
+        folded = await _Folding(source, self._monotonic).run()
+        if folded is None:
+            return
+        end = await transfer.stream_end(source, keys.feed(keys.shard_tag(0)).encode())
+        found = 0
+        for part in await asyncio.to_thread(split, folded, self._after):
+            found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
+        world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+
+def _hex(digests: int) -> str:
+    return f"{digests & ((1 << 128) - 1):032x}"
+
+
+async def _begin(state: State, part: ShardState, last: bytes) -> ShardState:
+    """Write the feed and the checkpoint of a new shard, and read that back. ``last``: the last id of the old feed."""
+    tag, place = keys.shard_tag(part.head.shard), part.head.place
+    feed, entry = keys.feed(tag).encode(), "{}-{}".format(*place.position).encode()
+    await transfer.append(state, feed, [Entry(entry, (b"k", b"t", b"d", _tick(place)))])
+    await transfer.end_stream(state, StreamEnd(feed, entry, last, NO_EXPIRY))
+    checkpoints, meta = Checkpoints(state, tag), {"edge_ms": part.head.edge_ms}
+    await state.call("SET", keys.leader(tag), f"{_LEADER}|0|0")
+    await checkpoints.write(f"{_LEADER}|0", _LEADER, await asyncio.to_thread(pack, part), place.position, meta)
+    await state.call("DEL", keys.leader(tag))
+    loaded = await checkpoints.read()
+    if loaded is None:
+        raise world_record.NotAsWritten(f"shard {part.head.shard} has no checkpoint")
+    return await asyncio.to_thread(unpack, loaded.chunks)
+
+
+class _Folding:
+    """A worker's fold of the only shard, up to the end of its feed."""
+
+    def __init__(self, state: State, monotonic: Callable[[], float]) -> None:
+        sealer = Sealer(_NO_SECRET)
+        people = People(sealer, require_age=False)
+        blocks = Blocks(people)
+        friendships = Friendships(people, blocks)
+        presence = Presence(people, sealer.epoch_key)
+        self._sharded = ShardedPeople(people, presence, friendships, blocks)
+        fold = PeopleFold(people, presence, friendships, blocks, lambda *_: None, lambda _: None)
+        self._checkpoints = Checkpoints(state, keys.shard_tag(0))
+
+        def fold_entry(kind: str, payload: bytes, now_ms: int) -> None:
+            fold.fold(0, kind, payload, now_ms)
+
+        def on_time(now_ms: int, epoch_ms: int) -> bool:
+            presence.on_time(now_ms, epoch_ms)
+            return True
+
+        self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic)
+
+    async def run(self) -> ShardState | None:
+        """All that is folded; None for a feed that never had an entry. Raises FeedGap, CheckpointBroken."""
+        loaded = await self._checkpoints.read()
+        if loaded is not None:
+            state = await asyncio.to_thread(unpack, loaded.chunks)
+            self._sharded.load(state)
+            self._follower.restart(state.head.place)
+        await self._follower.catch_up()
+        if self._follower.position == (0, 0):
+            return None
+        taken = self._sharded.snapshot(0, self._follower.place, self._sharded.room(0))
+        return await asyncio.to_thread(state_of, taken)
+
+
+# --- one shard's state as many ---
+
+
+def split(state: ShardState, after: keys.Shards) -> list[ShardState]:
+    """The state of one shard by person: what each owns, and whom that mentions. Each new feed holds one tick, on which
+    its checkpoint stands."""
+    names = [*state.ids, *state.mentioned]
+    shard_of = np.fromiter(map(after.of, names), np.int64, len(names))
+    place = replace(state.head.place, checksum=checksum_of(TICK, _tick(state.head.place)))
+    head = replace(state.head, shards=after.count, place=place)
+    return [_part(state, replace(head, shard=shard), names, shard_of) for shard in after.all()]
+
+
+def _tick(place: Place) -> bytes:
+    return pack_tick(Tick(place.offset_ms, place.epoch_ms))
+
+
+def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.int64]) -> ShardState:
+    mine = shard_of == head.shard
+    written = np.flatnonzero(mine[: len(state.ids)])
+    halves = {name: column[mine[state.halves["owner"]]] for name, column in state.halves.items()}
+    blocks = [row for row in state.blocks if mine[row[0]]]
+    others = {*halves["other"].tolist(), *(row[2] for row in blocks)}
+    index = {old: new for new, old in enumerate([*written.tolist(), *sorted(others.difference(written.tolist()))])}
+    columns = {name: column[written] for name, column in state.columns.items()}
+    hashes = state.hashes[written]
+    digest = kernels.digest(hashes, *(columns[name] for name in ("published", "pending", "live_until_ms")))
+    return ShardState(
+        head=replace(head, digest=int(digest)),
+        ids=[names[old] for old in written.tolist()],
+        hashes=hashes,
+        columns=columns,
+        mentioned=[names[old] for old in list(index)[len(written) :]],
+        halves=halves | {name: _renumbered(index, halves[name]) for name in ("owner", "other")},
+        blocks=[[index[who], name, index[blocked], *rest] for who, name, blocked, *rest in blocks],
+        suspensions=[[index[who], until_ms] for who, until_ms in state.suspensions if mine[who]],
+        persons=[[index[who], person] for who, person in state.persons if mine[who]],
+    )
+
+
+def _renumbered(index: dict[int, int], column: NDArray[Any]) -> NDArray[Any]:
+    return np.fromiter((index[old] for old in column.tolist()), column.dtype, len(column))
+
+
+def facts(state: ShardState) -> int:
+    """Sum of a 128-bit digest of every fact, with names for indexes: equal for one shard and for those it became."""
+    names = [user.encode() for user in (*state.ids, *state.mentioned)]
+    digests = [digest_of(b"columns", *row) for row in zip(names, _rows(state.columns), strict=False)]
+    values = _rows({name: column for name, column in state.halves.items() if name not in ("owner", "other")})
+    owners, others = state.halves["owner"].tolist(), state.halves["other"].tolist()
+    for owner, other, value in zip(owners, others, values, strict=True):
+        digests.append(digest_of(b"half", names[owner], names[other], value))
+    for who, name, blocked, *order in state.blocks:
+        digests.append(digest_of(b"block", names[who], name.encode(), names[blocked], orjson.dumps(order)))
+    for who, until_ms in state.suspensions:
+        digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
+    digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
+    return sum(digests)
+
+
+def _rows(columns: dict[str, NDArray[Any]]) -> list[bytes]:
+    """The columns row by row."""
+    table = np.rec.fromarrays(list(columns.values()))
+    data, size = table.tobytes(), table.itemsize
+    return [data[at : at + size] for at in range(0, len(data), size)]

@@ -1,0 +1,232 @@
+"""One shard becomes many: the same people, the same facts, each with their own shard."""
+
+import random
+import time
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from discovery import reports, resharding
+from discovery.resharding import Resharding, facts, split
+from discovery.shard_packing import ShardState, pack, unpack
+from discovery.shard_state import state_of
+from discovery.store import copying, keys, transfer, world_record
+from discovery.store.checkpoints import Checkpoints
+from discovery.store.client import State
+from discovery.store.copying import Copy
+from discovery.store.feed import Follower
+from discovery.store.hive_time import Tick, pack_tick
+from tests.discovery.histories import EPOCH_MS, USERS, Entry, Folded, History, place
+from tests.footings import Footing, footing_of
+
+ACTS = 150
+COUNT = 16
+
+
+def whole(folded: Folded) -> dict[str, object]:
+    """All facts; the numbers by which blocks are ordered count by shard."""
+    found = folded.facts()
+    del found["counts"], found["edges"]
+    return found
+
+
+def test_split_gives_each_shard_its_people_and_loses_nothing(seed: int, scale: int) -> None:
+    for run in range(8 * scale):
+        history, one = History(random.Random(seed + run), 1, ACTS), Folded(1)
+        one.replay(0, history.feeds[0])
+        state = unpack(one.packed(0, history.now_ms))
+        parts = split(state, keys.Shards(COUNT))
+        assert sum(map(facts, parts)) == facts(state)
+        many = Folded(COUNT)
+        for part in random.Random(seed + run).sample(parts, COUNT):
+            assert all(many.people.shards.of(user) == part.head.shard for user in part.ids)
+            many.load(pack(part))
+        assert whole(many) == whole(one), seed + run
+        assert many.answers(history.now_ms) == one.answers(history.now_ms), seed + run
+        assert many.digest() == one.digest()
+        assert many.presence.in_step
+        assert (many.presence.edge_ms, many.presence.stranger_edge_ms) == (
+            one.presence.edge_ms,
+            one.presence.stranger_edge_ms,
+        )
+        assert sum(part.head.digest for part in parts) % 2**64 == state.head.digest
+
+
+def test_facts_tell_states_apart(seed: int) -> None:
+    history, one = History(random.Random(seed), 1, ACTS), Folded(1)
+    one.replay(0, history.feeds[0])
+    state = unpack(one.packed(0))
+    before = facts(state)
+    assert facts(unpack(one.packed(0))) == before
+    changed = unpack(one.packed(0))
+    changed.columns["published"] = changed.columns["published"].copy()
+    changed.columns["published"][0] ^= 1
+    assert facts(changed) != before
+    for name in ("blocks", "persons", "suspensions"):
+        rows = getattr(unpack(one.packed(0)), name)
+        if rows:
+            changed = unpack(one.packed(0))
+            getattr(changed, name).pop()
+            assert facts(changed) != before
+
+
+# --- the whole copy ---
+
+
+@pytest.fixture(params=["redis-7.0", "cluster"])
+def elsewhere(request: pytest.FixtureRequest) -> Footing:
+    """One server may hold many shards, too."""
+    return footing_of(request.param, request.getfixturevalue)
+
+
+@pytest_asyncio.fixture
+async def target(elsewhere: Footing, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[State]:
+    monkeypatch.setattr(copying, "_STILL_S", 0.2)
+    monkeypatch.setattr(copying, "_LOOK_S", 0.05)
+    client = State(elsewhere.url)
+    await client.open()
+    await client.each_master("FLUSHALL")
+    yield client
+    await client.close()
+
+
+def payload(entry: Entry) -> bytes:
+    if entry.kind == "r":
+        return reports.pack(entry.content)
+    return entry.content.encode() if entry.kind == "c" else orjson.dumps(entry.content)
+
+
+async def write_feed(state: State, entries: list[Entry], first: int = 0) -> None:
+    """With a tick before each entry, for nothing else moves hive time on by more than a second."""
+    feed, tick = keys.feed("s00"), pack_tick(Tick(0, EPOCH_MS))
+    for number, entry in enumerate(entries, first):
+        ms = entry.now_ms
+        await state.call("XADD", feed, f"{ms}-{2 * number}", "k", "t", "d", tick)
+        if entry.kind:
+            await state.call("XADD", feed, f"{ms}-{2 * number + 1}", "k", entry.kind, "d", payload(entry))
+
+
+async def write_checkpoint(state: State, folded: Folded, follower: Follower) -> None:
+    taken = folded.sharded.snapshot(0, follower.place, folded.sharded.room(0))
+    chunks = pack(state_of(taken))
+    await state.call("SET", keys.leader("s00"), "w|1|1")
+    meta = {"edge_ms": taken.head.edge_ms}
+    written = await Checkpoints(state, "s00").write("w|1", "v1", chunks, follower.position, meta)
+    assert written.outcome == "ok"
+
+
+def follower_of(state: State, folded: Folded, shard: int) -> Follower:
+    def fold(kind: str, data: bytes, now_ms: int) -> None:
+        content: object = data.decode() if kind == "c" else None
+        if kind == "r":
+            batch = reports.unpack(data)
+            columns = zip(
+                batch.users, batch.cells.tolist(), batch.expiries_ms.tolist(), batch.flags.tolist(), strict=True
+            )
+            content = [reports.Report(*row) for row in columns]
+        elif kind != "c":
+            content = orjson.loads(data)
+        folded.fold(shard, Entry(now_ms, kind, content))
+
+    def on_time(now_ms: int, epoch_ms: int) -> bool:
+        folded.presence.on_time(now_ms, epoch_ms, shard)
+        return True
+
+    return Follower(state, keys.feed(keys.shard_tag(shard)), fold, on_time, time.monotonic)
+
+
+async def started(state: State, shards: int) -> Folded:
+    """A worker that starts now: checkpoints, then the tails; each shard finds its place."""
+    folded = Folded(shards)
+    for shard in range(shards):
+        follower = follower_of(state, folded, shard)
+        loaded = await Checkpoints(state, keys.shard_tag(shard)).read()
+        if loaded is not None:
+            follower.restart(folded.load(loaded.chunks).head.place)
+        await follower.catch_up()
+    return folded
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+async def test_a_copy_to_sixteen_shards_is_the_same_world(
+    state: State, target: State, seed: int, checkpoint: bool
+) -> None:
+    draws = random.Random(seed)
+    history = History(draws, 1, ACTS)
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    await state.call("SET", keys.fence("s00"), 41)
+    await state.call("SET", "{stores}:else", "1")
+    one, many = keys.Shards(1), keys.Shards(COUNT)
+    for user in (*USERS, "an:odd:one"):
+        for names in (one.person, one.friend_halves, one.blocks):
+            await state.call("HSET", names(user), "of", user)
+        await state.call("SET", one.operation(user, "shake", "0f"), user, "PX", 3_600_000)
+    cut = draws.randrange(1, ACTS) if checkpoint else 0
+    await write_feed(state, history.feeds[0][:cut])
+    if checkpoint:
+        lived = Folded(1)
+        follower = follower_of(state, lived, 0)
+        await follower.catch_up()
+        await write_checkpoint(state, lived, follower)
+        await state.call("XTRIM", keys.feed("s00"), "MINID", "=", "{}-{}".format(*follower.position))
+    await write_feed(state, history.feeds[0][cut:], cut)
+    before = await started(state, 1)
+
+    done = await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+
+    after = await started(target, COUNT)
+    assert whole(after) == whole(before)
+    assert after.answers(history.now_ms) == before.answers(history.now_ms)
+    assert after.digest() == before.digest()
+    assert after.presence.in_step
+    assert await world_record.of(target) == {"format": "2", "shards": str(COUNT)}
+    for user in (*USERS, "an:odd:one"):
+        for names in (many.person, many.friend_halves, many.blocks):
+            assert await target.call("HGETALL", names(user)) == [b"of", user.encode()]
+        operation = many.operation(user, "shake", "0f")
+        assert await target.call("GET", operation) == user.encode()
+        assert 3_000_000 < await target.call("PTTL", operation) <= 3_600_000
+    newest = (await state.call("XREVRANGE", keys.feed("s00"), "+", "-", "COUNT", 1))[0][0]
+    for shard in many.all():
+        tag = keys.shard_tag(shard)
+        assert await target.call("GET", keys.fence(tag)) == b"41"
+        assert not await target.call("EXISTS", keys.leader(tag))
+        [(only, fields)] = await target.call("XRANGE", keys.feed(tag), "-", "+")
+        assert (only, fields[1]) == (newest, b"t")
+    assert done.keys == 15 * 4 + 2
+    chunks = sum([1 async for page in transfer.scan(target) for record in page.records if b":cp:" in record.key])
+    assert await transfer.count_keys(target) == 1 + 15 * 4 + 1 + 3 * COUNT + chunks
+
+
+async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+    assert await world_record.of(target) == {"format": "2", "shards": "16"}
+    assert await transfer.count_keys(target) == 1
+
+
+async def test_folded_people_that_are_not_as_written_are_no_copy(
+    state: State, target: State, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    await write_feed(state, History(random.Random(seed), 1, 40).feeds[0])
+    real = resharding.split
+
+    def forgetful(state: ShardState, after: keys.Shards) -> list[ShardState]:
+        return sorted(real(state, after), key=lambda part: len(part.ids))[:-1]
+
+    monkeypatch.setattr(resharding, "split", forgetful)
+    with pytest.raises(world_record.NotAsWritten):
+        await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+    await world_record.refuse_elsewhere(state)
+
+
+def test_place_of_a_part_is_its_tick() -> None:
+    one = Folded(1)
+    state = unpack(one.packed(0))
+    part = split(state, keys.Shards(3))[2]
+    assert part.head.place.position == place().position
+    assert part.head.place.checksum != place().checksum
+    assert (part.head.shard, part.head.shards, part.ids, part.mentioned) == (2, 3, [], [])
