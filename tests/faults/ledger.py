@@ -15,8 +15,8 @@ import asyncio
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -60,18 +60,19 @@ class Register:
 
     def allowed(self) -> dict[Value, int]:
         """Values that may be there now -> the latest act that wrote it (0: the initial value)."""
-        found: dict[Value, int] = {self.initial: 0}
-        for act in self.acts:
-            if act.outcome == OK and not act.weak:
-                found = {}
+        found: dict[Value, int] = {}
+        for act in reversed(self.acts):
             if act.outcome != FAIL:
-                found[act.value] = act.seq
+                found.setdefault(act.value, act.seq)
+            if act.outcome == OK and not act.weak:
+                return found
+        found.setdefault(self.initial, 0)
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that must not be. ``kind``: lost, phantom, back, late."""
+    """Something that must not be. ``kind``: lost, phantom, back, late, double (two owners), status (an answer)."""
 
     kind: str
     key: str
@@ -87,6 +88,7 @@ class Ledger:
         self.path = path
         self.acts: list[Act] = []
         self.registers: dict[str, Register] = {}
+        self._groups: dict[str, list[str]] = defaultdict(list)  # all of a key up to its last colon -> keys
         self.findings: list[Finding] = []
         self._lines: list[str] = []
         self._noted = self._kept = 0  # lines
@@ -101,6 +103,8 @@ class Ledger:
     def begin(self, key: str, value: Value, *, weak: bool = False) -> Act:
         """The next act on ``key``; to be followed by :meth:`on_disk` before it is sent."""
         register = self.registers.setdefault(key, Register())
+        if not register.acts:
+            self._groups[_group(key)].append(key)
         act = Act(len(self.acts) + 1, key, len(register.acts) + 1, value, weak)
         self.acts.append(act)
         register.acts.append(act)
@@ -176,10 +180,10 @@ class Ledger:
             self.findings.append(finding)
         return finding
 
-    def saw_all(self, found: Mapping[str, Value], prefixes: Iterable[str]) -> None:
-        """All that is there under the prefixes was read; a register that is not in ``found`` holds nothing."""
-        starts = tuple(prefixes)
-        for key in {*found, *(key for key in self.registers if key.startswith(starts))}:
+    def saw_all(self, found: Mapping[str, Value], group: str) -> None:
+        """All that is there of a group (its keys up to their last colon) was read: what is not in ``found`` is not."""
+        assert all(_group(key) == group for key in found)
+        for key in {*found, *self._groups[group]}:
             self.saw(key, found.get(key))
 
     def counts(self) -> dict[str, int]:
@@ -188,12 +192,16 @@ class Ledger:
         kinds = Counter(finding.kind for finding in self.findings)
         repeated = sum(act.tries > 1 for act in self.acts)
         base = {OK: acts[OK], FAIL: acts[FAIL], UNKNOWN: acts[UNKNOWN], "repeated": repeated}
-        return base | {kind: kinds[kind] for kind in ("lost", "phantom", "back", "late")}
+        return base | {kind: kinds[kind] for kind in ("lost", "phantom", "back", "late", "double")}
 
     def require_clean(self) -> None:
         """Fail with the first findings when there is any."""
         shown = "\n  ".join(str(finding) for finding in self.findings[:10])
         assert not self.findings, f"{len(self.findings)} findings in {self.path}:\n  {shown}"
+
+
+def _group(key: str) -> str:
+    return key[: key.rindex(":") + 1] if ":" in key else ""
 
 
 def _kind(register: Register, found: Value) -> str:

@@ -1,10 +1,14 @@
-"""The kept results of fault tests: one JSON line a run in ``reports/faults.jsonl``, and the ledgers beside it."""
+"""The kept results of fault tests: one JSON line a run in ``reports/faults.jsonl``, and the ledgers beside it.
+
+``python -m tests.faults.report`` adds them up.
+"""
 
 import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
 LINES = REPORTS / "faults.jsonl"
 LEDGERS = REPORTS / "ledgers"
+ADDED = ("ok", "fail", "unknown", "lost", "phantom", "back", "late", "double", "kills")  # counts that add up over runs
 _LEDGERS_KEPT = 40
 
 
@@ -83,8 +88,25 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+def table(lines: Iterable[str]) -> str:
+    """All kept runs as a Markdown table: one row for a test on a footing, its counts added up."""
+    rows: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        run = json.loads(line)
+        row = rows[run["test"], run["footing"]]
+        row.update({"runs": 1, "passed": int(run["passed"])})
+        row.update({name: count for name, count in run["counts"].items() if name in ADDED and isinstance(count, int)})
+    heads = ["test", "footing", "runs", "passed", *ADDED]
+    body = [[*key, *(str(row[name]) for name in heads[2:])] for key, row in sorted(rows.items())]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *body])
+
+
 def _forget_old_ledgers() -> None:
     """A ledger may have megabytes: the newest ones are kept."""
     if LEDGERS.is_dir():
         for old in sorted(LEDGERS.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)[:-_LEDGERS_KEPT]:
             old.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    print(table(LINES.read_text().splitlines()))

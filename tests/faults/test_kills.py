@@ -33,7 +33,7 @@ async def test_no_acknowledged_write_is_lost_by_kills(tmp_path: Path, seed: int,
             writers.close()
         await service.ready(_BACK_S)
         await writers.verify()
-        run.counts = ledger.counts() | {"statuses": dict(writers.statuses), "back_s": back_s}
+        run.counts = ledger.counts() | {"kills": kills, "statuses": dict(writers.statuses), "back_s": back_s}
         assert ledger.counts()["ok"] > 30 * kills, "the kills must meet people who write"
         ledger.require_clean()
 

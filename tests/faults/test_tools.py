@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import random
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from discovery.errors import StateAway
 from discovery.store.client import State
 from discovery.store.data_dir import DataDir
 from discovery.store.embedded import EmbeddedServer, find_binary
-from tests.faults import ldfault, netns
+from tests.faults import ldfault, netns, report
 from tests.faults.ldfault import Calls, FaultyServer
 from tests.faults.ledger import FAIL, OK, UNKNOWN, Act, Ledger, Value
 from tests.faults.proxy import Faults, Proxy, proxying
@@ -83,7 +84,7 @@ def test_registers_that_were_not_found_hold_nothing() -> None:
     ledger = Ledger(None)
     ledger.end(ledger.begin("block:a:b", "blocked"), OK)
     ledger.end(ledger.begin("show:a", "nobody"), OK)
-    ledger.saw_all({}, ["block:a:"])
+    ledger.saw_all({}, "block:a:")
     assert [(one.kind, one.key) for one in ledger.findings] == [("lost", "block:a:b")]
 
 
@@ -136,6 +137,12 @@ def test_holders_are_judged() -> None:
 
 def _person(user: str) -> Person:
     return Person(user, {}, True, random.Random(0))
+
+
+def test_runs_add_up() -> None:
+    run = {"test": "q1", "footing": "embedded", "passed": True, "counts": {"ok": 5, "lost": 0, "back_s": 1.5}}
+    shown = report.table([json.dumps(run), json.dumps(run | {"passed": False})])
+    assert shown.splitlines()[-1].startswith("| q1 | embedded | 2 | 1 | 10 | 0 | 0 | 0 |")
 
 
 # --- proxy ---

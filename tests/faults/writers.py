@@ -258,7 +258,7 @@ class Writers:
         if page is None:
             return False
         found: dict[str, Value] = {f"block:{person.user}:{one['user']}": "blocked" for one in page["blocks"]}
-        self.ledger.saw_all(found, [f"block:{person.user}:"])
+        self.ledger.saw_all(found, f"block:{person.user}:")
         return True
 
     async def shown(self, person: Person, connection: Connection) -> bool:
@@ -275,7 +275,7 @@ class Writers:
         if page is None:
             return False
         found: dict[str, Value] = {f"friend:{person.user}:{one['user']}": one["i_show"] for one in page["friends"]}
-        self.ledger.saw_all(found, [f"friend:{person.user}:"])
+        self.ledger.saw_all(found, f"friend:{person.user}:")
         return True
 
     async def place(self, person: Person, connection: Connection) -> bool:
@@ -290,7 +290,7 @@ class Writers:
         lists = await for_all(connections, self.people, _all_bottles)
         threads = await for_all(connections, self.people, self._threads)
         for person, thread in zip(self.people, threads, strict=True):
-            self.ledger.saw_all(thread, [f"bottle:{person.user}:"])
+            self.ledger.saw_all(thread, f"bottle:{person.user}:")
         hands = [{one["bottle_id"] for one in rows if one["role"] == "picked"} for rows in lists]
         self._judge_holders(hands)
         for rows, hand in zip(lists, hands, strict=True):
@@ -313,27 +313,31 @@ class Writers:
             replies = answer.json()["replies"] if answer.status == 200 else []
             texts = Counter(one["text"] for one in replies)
             found: dict[str, Value] = {f"reply:{bottle}:{text}": str(count) for text, count in texts.items()}
-            self.ledger.saw_all(found, [f"reply:{bottle}:"])
+            self.ledger.saw_all(found, f"reply:{bottle}:")
 
     def _judge_holders(self, listed: list[set[str]]) -> None:
         """No bottle in two hands; who picked and did not give back has it; nobody has what they never picked."""
+        mine: dict[str, list[Act]] = {person.user: [] for person in self.people}
+        answered = set()
+        for act in self.ledger.acts:
+            kind, whose = act.key.split(":")[:2]
+            if kind == "pick":
+                mine[whose].append(act)
+            elif kind == "reply" and act.outcome == OK:
+                answered.add(whose)
         owners = Counter(bottle for hand in listed for bottle in hand)
         report = self.ledger.findings.append
         for bottle in (bottle for bottle, count in owners.items() if count > 1):
             report(Finding("double", f"bottle {bottle}", "one holder", str(owners[bottle])))
         for person, hand in zip(self.people, listed, strict=True):
-            picks = [act for act in self.ledger.acts if act.key.startswith(f"pick:{person.user}:")]
+            picks = mine[person.user]
             picked = {act.detail for act in picks if act.outcome == OK}
             unsure = sum(act.outcome == UNKNOWN for act in picks)
-            kept = {*person.held, *(bottle for bottle in person.answered if self._answered(bottle))}
+            kept = {*person.held, *answered.intersection(person.answered)}
             for bottle in kept - hand:
                 report(Finding("lost", f"bottle {bottle}", f"held by {person.user}", None))
             if len(hand - picked) > unsure:
                 report(Finding("phantom", f"bottles of {person.user}", f"at most {unsure} unasked", str(hand - picked)))
-
-    def _answered(self, bottle: str) -> bool:
-        keys = [key for key in self.ledger.registers if key.startswith(f"reply:{bottle}:")]
-        return any(act.outcome == OK for key in keys for act in self.ledger.registers[key].acts)
 
 
 Reader = Callable[[Person, Connection], Awaitable[bool]]
