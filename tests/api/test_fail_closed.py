@@ -106,9 +106,11 @@ async def _unknown(*_: object) -> None:
 
 
 class Steps:
-    """Numbers the turns of the event loop, and notes in which one the code of ``discovery`` ran last."""
+    """Numbers the turns of the event loop, and notes in which one this task ran code of ``discovery`` last."""
 
     def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._checking = False
         self.turn = 0
         self.looked = -1
         self.running = True
@@ -129,8 +131,12 @@ class Steps:
 
     def _profile(self, frame: FrameType, event: str, _argument: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(DISCOVERY) and code.co_name != "lease_generation":
-            self.looked = self.turn  # the check of the lease itself is no look
+        if not code.co_filename.startswith(DISCOVERY) or asyncio.current_task() is not self._task:
+            return
+        if code.co_name == "lease_generation":
+            self._checking = event == "call"
+        elif event == "call" and not self._checking:  # the check of the lease is no look at people
+            self.looked = self.turn
 
 
 async def ask(world: World, user: str, path: str, query: str = "") -> tuple[int, bytes, list[tuple[int, int]]]:
