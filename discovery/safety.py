@@ -36,7 +36,7 @@ class Blocks:
         self._blocked_by: dict[int, dict[int, dict[str, Order]]] = {}  # blocked -> blocker -> name
         self._counts: dict[int, int] = {}  # shard -> blocks so far
 
-    def fold(self, payload: bytes, now_ms: int = 0) -> tuple[int, int] | None:
+    def fold(self, payload: bytes, now_ms: int) -> tuple[int, int] | None:
         """Apply one record ``[blocker, name, blocked or null]``; the pair when it is a new block."""
         user, name, target = orjson.loads(payload)
         blocker = self._people.slot_or_new(user)

@@ -162,6 +162,23 @@ def test_a_shard_that_crosses_alone_is_ahead_until_all_have_crossed() -> None:
     assert worker.presence.edge_ms == START_MS + EPOCH_MS
 
 
+def test_a_digest_is_taken_only_where_all_cross_at_once() -> None:
+    """A worker that restored a shard to some place behind the edge sees another moment of it than the others saw."""
+    worker = Worker()
+    worker.presence.keep_digests()
+    for shard in range(SHARDS):
+        worker.presence.on_time(START_MS, EPOCH_MS, shard)
+    assert worker.presence.in_step
+    worker.presence.on_time(START_MS + EPOCH_MS, EPOCH_MS, 1)
+    worker.presence.cross_all(START_MS + EPOCH_MS)
+    assert worker.presence.in_step
+    assert not worker.presence.digests
+    worker.presence.cross_all(START_MS + 2 * EPOCH_MS)
+    assert list(worker.presence.digests) == [START_MS + 2 * EPOCH_MS]
+    worker.presence.drop(2)
+    assert not worker.presence.digests, "they may be of what had gone astray"
+
+
 def test_a_shard_without_a_tick_holds_all_back() -> None:
     worker = Worker()
     worker.presence.on_time(START_MS, EPOCH_MS, 0)

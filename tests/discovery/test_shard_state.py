@@ -40,6 +40,8 @@ def test_drop_and_load_give_back_what_was(seed: int, scale: int, shards: int) ->
             assert not folded.presence.in_step
             mine = {user for user in USERS if folded.people.shards.of(user) == shard}
             assert not mine & set(folded.facts()), "something of theirs is left"
+            crowd = folded.presence.crowd(history.now_ms)  # stands when the shard comes back
+            assert not any(folded.people.slot_or_new(user) in crowd for user in mine)
             folded.load(packed[shard])
         assert folded.facts() == facts, seed + run
         assert folded.answers(history.now_ms) == answers, seed + run
@@ -156,6 +158,7 @@ def test_a_half_and_a_block_mention_people_of_other_shards() -> None:
     assert {**folded.facts(), "edges": 0} == {**facts, "edges": 0}
     folded.sharded.drop(0)
     assert set(folded.facts()) == {"edges", "counts"}
+    assert folded.facts()["counts"] == [0, 0]
     assert folded.blocks.either_way(1) == folded.blocks.either_way(0) == set()
 
 
