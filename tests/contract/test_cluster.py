@@ -188,8 +188,10 @@ Answer = Callable[[bytes], bytes]
 async def pretending(port: int, answer: Answer) -> AsyncIterator[list[int]]:
     """A server that gives each command this answer; yields a list whose one item counts commands."""
     count = [0]
+    serving: set[asyncio.Task[Any] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 header = await reader.readuntil(b"\r\n")
@@ -197,10 +199,13 @@ async def pretending(port: int, answer: Answer) -> AsyncIterator[list[int]]:
                 count[0] += parts[0] == b"GET"
                 writer.write(answer(b" ".join(parts)))
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     yield count
     server.close()
+    await asyncio.gather(*(task for task in serving if task is not None))
 
 
 async def _bulk(reader: asyncio.StreamReader) -> bytes:
