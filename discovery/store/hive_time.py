@@ -27,7 +27,7 @@ class HiveTime:
         """Take the offset of a tick; it counts from that tick's own id on, so call it before :meth:`advance`."""
         self.offset_ms = offset_ms
 
-    def advance(self, id_ms: int, is_tick: bool = True) -> int:
+    def advance(self, id_ms: int, is_tick: bool) -> int:
         """Fold an entry's id and return hive time; it never runs back, whatever the server's clock did.
 
         A stream that has no time yet takes it from its first entry, whatever that is.

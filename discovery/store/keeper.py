@@ -102,7 +102,6 @@ class StreamKeeper:
             self._plan = None
         if token is None or self._plan is None:
             return self._leader.due_in_s()
-        self._plan.go_on_from(self._followed.hive.now_ms, self._monotonic())
         if self._tick_due_in_s(self._plan) <= 0 and not await self._tick(self._plan, token):
             self._plan = None
             return _RETRY_S
@@ -126,14 +125,16 @@ class StreamKeeper:
             return
         if self._plan is None:
             self._plan = self._new_plan(sample)
-        self._plan.look(sample)
+        else:
+            self._plan.look(sample)
 
     def _new_plan(self, first: Sample) -> TickPlan:
-        hive_ms = None
+        hive = self._followed.hive
+        hive_ms = None if first.id_ms + hive.offset_ms >= hive.now_ms else hive.now_ms
         if self._moved is not None:
             moved_ms, moved_s = self._moved
             hive_ms = moved_ms + round((first.asked_s - moved_s) * 1000)
-        return TickPlan(self._epoch_ms, hive_ms, self._followed.hive.offset_ms, first)
+        return TickPlan(self._epoch_ms, hive_ms, hive.offset_ms, first)
 
     async def _tick(self, plan: TickPlan, token: str) -> bool:
         """Append a tick; False when another worker leads."""

@@ -9,9 +9,8 @@ from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.hive_time import STEP_MS, Tick, pack_tick, unpack_tick
 from discovery.store.scripts import Script
-from discovery.store.supervisor_ticker import Ticker
 
-__all__ = ["TICK", "Sample", "Tick", "TickPlan", "Ticker", "append_first_tick", "pack_tick", "unpack_tick"]
+__all__ = ["TICK", "Sample", "Tick", "TickPlan", "append_first_tick", "pack_tick", "unpack_tick"]
 
 SILENCE_S = 0.25  # after this long without an entry a tick is due
 LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that a checkpoint's tail holds one
@@ -51,35 +50,28 @@ class TickPlan:
     """One leadership's ticks: hive time follows the leader's monotonic clock, in steps of what ids say.
 
     ``hive_ms``: hive time as the leader reckons it at ``first.asked_s``, None if it has not seen it move and cannot
-    know how long nobody ticked; then the server's clock counts. ``offset_ms``: of the last tick. Where ids with that
-    offset are within a second of ``hive_ms`` they are followed, so that one leader after another adds no error.
+    know how long nobody ticked; then the server's clock counts. ``offset_ms``: of the last tick. While ids move, and
+    with that offset are within a second of ``hive_ms``, they are followed: one leader after another adds no error.
     """
 
     def __init__(self, epoch_ms: int, hive_ms: int | None, offset_ms: int, first: Sample) -> None:
         self.epoch_ms = epoch_ms
         self.offset_ms = offset_ms
         by_ids_ms = first.id_ms + offset_ms
-        known = hive_ms is not None and abs(by_ids_ms - hive_ms) > STEP_MS
-        self._follow_from(hive_ms if known and hive_ms is not None else by_ids_ms, first.asked_s)
-        self._stepped = self._standing = False
+        by_clock = hive_ms is not None and (first.standing or abs(by_ids_ms - hive_ms) > STEP_MS)
+        self._from_ms = hive_ms if by_clock and hive_ms is not None else by_ids_ms
+        self._from_s = first.asked_s
         self._tick_s = float("-inf")  # the first tick is due at once
+        self.look(first)
 
     def hive_ms(self, now_s: float) -> int:
         """What hive time is at ``now_s``."""
-        return self._hive_ms + round((now_s - self._from_s) * 1000)
+        return self._from_ms + round((now_s - self._from_s) * 1000)
 
     def look(self, sample: Sample) -> None:
         """Take a look into account: was the server's clock stepped, do ids stand still?"""
         self._stepped = abs(sample.id_ms + self.offset_ms - self.hive_ms(sample.asked_s)) > STEP_MS
         self._standing = sample.standing
-
-    def go_on_from(self, folded_ms: int, now_s: float) -> None:
-        """Hive time cannot run back: where it was folded more than a second ahead, go on from there.
-
-        Standing still until the clock has caught up would be as wrong, and last as long as the error was large.
-        """
-        if folded_ms - self.hive_ms(now_s) > STEP_MS:
-            self._follow_from(folded_ms, now_s)
 
     def due_in_s(self, now_s: float, silent_s: float) -> float:
         """Seconds until a tick is due, <= 0 if now. ``silent_s``: since the last entry came in."""
@@ -95,6 +87,3 @@ class TickPlan:
         self._tick_s = now_s
         self._stepped = False
         self._standing = standing
-
-    def _follow_from(self, hive_ms: int, from_s: float) -> None:
-        self._hive_ms, self._from_s = hive_ms, from_s

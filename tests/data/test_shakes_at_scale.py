@@ -153,7 +153,7 @@ def _take(found: Recorded, hive: HiveTime, raw_id: bytes, fields: dict[bytes, by
         tick = unpack_tick(fields[b"d"])
         hive.set_offset(tick.offset_ms)
         epoch_ms = tick.epoch_ms
-    now_ms = hive.advance(int(raw_id.partition(b"-")[0]))
+    now_ms = hive.advance(int(raw_id.partition(b"-")[0]), is_tick=fields[b"k"] == b"t")
     if fields[b"k"] == b"s":
         found.entries.append((fields[b"d"], now_ms))
         for shake in unpack_shakes(fields[b"d"]):

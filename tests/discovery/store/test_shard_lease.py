@@ -188,7 +188,8 @@ class World:
             self.all_once()
         elif act == "rows lost":
             assert isinstance(self.server, NaiveServer)
-            self.server.rows.clear()
+            if all(other.lease.since is not None for other in self.workers):
+                self.server.rows.clear()
         self.check()
 
     def all_once(self) -> None:
