@@ -16,7 +16,7 @@ S: E was appended after the row came to be, so a look after that sees the row, u
 the answer waits until it says ``folded`` >= E, which W then has folded, or holds nothing. (3) The row was dropped by X
 after R: X had an answer with the text of R, and 2 s of its clock later sent the drop. So the drop ran >= 2 s after R
 ran, hence after R was sent, and W has held nothing since 1.5 s after that. A drop compares the text, so one that comes
-after a newer renewal does nothing. W is told (a new ``since``) with its next renewal. From 1.5 s to 2 s there is room for
+after a newer renewal does nothing. W is told (a new ``since``) with its next renewal. 1.5 s and 2 s leave room for
 clocks whose rates differ by a quarter.
 
 Joining: a worker has no row, and nobody waits for it, until it has folded what stood in the feed less than a second
