@@ -25,11 +25,9 @@ from api.children import Lifeline, Main, Ready, SharedFlag, Slot
 from api.listen import PortRefused, close_all, listen, port_of
 from api.metrics import forget_process
 from discovery.errors import StateAway
-from discovery.store import keys
 from discovery.store.client import DurabilityRefused, State, StateFault, StateUrlRefused
 from discovery.store.data_dir import DataDir, DataDirBusy, DataDirUnsafe
 from discovery.store.embedded import EmbeddedServer, ServerFailed, ServerMissing
-from discovery.store.ticker import Ticker
 from discovery.store.world import WorldTooNew, open_world, shards_of_a_new_world
 from discovery.store.written_by import ServerMismatch
 
@@ -114,11 +112,6 @@ class Running:
     state_url: str
     embedded: EmbeddedServer | None
     durability: str
-
-
-def hive_clock() -> float:
-    """Seconds of a clock that is never set and counts suspended time, so that hive time does not fall behind."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def serve(
@@ -228,8 +221,6 @@ class Supervisor:
             self._prepare()
         url = self._plan.state_url or self._start_server(stack)
         self._state = State(url)
-        feeds = (keys.feed(keys.shard_tag(0)), keys.feed(keys.SHAKE_TAG))
-        self._tickers = [Ticker(self._state, feed, hive_clock, self._plan.epoch_ms) for feed in feeds]
         self._durability = asyncio.run(self._check_state())
         self._running = Running(port_of(self._public), port_of(self._admin), url, self._server, self._durability)
 
@@ -243,15 +234,21 @@ class Supervisor:
         return self._server.url
 
     async def _check_state(self) -> str:
-        """Refuse a server that does not keep what it acknowledges; write the first ticks, before any worker reads."""
-        await self._state.open()
+        """Refuse a server that does not keep what it acknowledges, and data of a later version.
+
+        One that is away now is waited for by the workers, who refuse alike.
+        """
         try:
+            await self._state.open()
             if self._read_only():  # nothing can be written, and the workers will find what there is
                 return "always"
             durability = await self._state.check_durability(weak=self._plan.durability_weak)
             await open_world(self._state, shards=shards_of_a_new_world(self._plan.state_url))
-            for ticker in self._tickers:
-                await ticker.start()
+        except StateAway as away:
+            if self._server is not None:
+                raise
+            _say(f"{away.detail}: waiting for it; until then all answers about people are 503")
+            return "unknown"
         finally:
             await self._state.close()
         return durability
@@ -286,23 +283,7 @@ class Supervisor:
         self._server_due_s = time.monotonic() + _STATE_RETRY_S
 
     async def _session(self) -> int | None:
-        """Tick and look after the children until something must be forked or everything has ended."""
-        ticking: list[asyncio.Task[None]] = []
-        try:
-            await self._state.open()
-            ticking = [asyncio.create_task(ticker.run()) for ticker in self._tickers]
-        except StateAway as error:
-            log.warning("state_away", error=error.detail)
-        try:
-            return await self._look_after()
-        finally:
-            for task in ticking:
-                task.cancel()
-            await asyncio.gather(*ticking, return_exceptions=True)
-            await self._state.close()
-
-    async def _look_after(self) -> int | None:
-        until_s = time.monotonic() + _STATE_RETRY_S if not self._state.is_open else float("inf")
+        """Look after the children until something must be forked or everything has ended."""
         while not self._ended():
             now_s = time.monotonic()
             self._look_at(self._slots(), now_s)
@@ -311,7 +292,7 @@ class Supervisor:
                 self._announce()
                 if self._hopeless():
                     return FAILED
-                if now_s >= until_s or self._something_is_due(now_s):
+                if self._something_is_due(now_s):
                     return None
             await asyncio.sleep(_LOOK_S)
         return None

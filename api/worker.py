@@ -26,16 +26,25 @@ from discovery.errors import StateAway
 from discovery.hive import Hive, Rules
 from discovery.store import keys
 from discovery.store.client import State, StateFault
+from discovery.store.world import shards_of_a_new_world
 
 _STATUS_PERIOD_S = 1.0
 _DEMO_POLL_S = 0.05
 _START_RETRY_S = 0.2
 _SWEEP_PERIOD_S = 60.0
+_GONE_MS = 60_000
+_FIRST_TICK_S = 5.0  # a leader that was killed is replaced after 2 s
+_READY_LOOK_S = 0.01
 _LINGER_S = 5.0  # how long idle connections may still bring a request at an orderly end, to be told that they close
 _LAST_ANSWERS_S = 4  # and then how long open requests may take: together below the supervisor's 10 s
 _LINGER_LOOK_S = 0.02
 
 log = structlog.get_logger("nearhive.worker")
+
+
+def hive_clock() -> float:
+    """Seconds of a clock that is never set and counts suspended time, so that hive time does not fall behind."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def build_hive(state: State, settings: Settings) -> Hive:
@@ -49,7 +58,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
         quick_deadline_s=settings.quick_deadline_s,
     )
     secret = settings.privacy_secret.get_secret_value().encode()
-    return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, time.monotonic)
+    return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, hive_clock)
 
 
 def worker_main(settings: Settings, demo_run: str, context: WorkerContext) -> None:
@@ -73,6 +82,8 @@ class Worker:
         self._apps: list[FastAPI] = []
         self._folded = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        # Workers of several hosts share the state: the number alone is not a name.
+        self._name = f"{context.number}-{self._hive.worker[:4]}"
         self._edge_ms = 0
         self._row_people = 0
 
@@ -94,6 +105,7 @@ class Worker:
             await serving
         finally:
             failed = living.done() and not living.cancelled()
+            await self._hive.leave()
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
             await self._hive.stop()
@@ -149,6 +161,7 @@ class Worker:
         gc.set_threshold(10_000, 50, 100)
         if self._demo_run:
             await self._wait_for_demo()
+        await self._wait_until_ready()
         self._folded.set()
         self._context.ready()
         await asyncio.gather(self._report(), self._sweep(), self._hive.followed())
@@ -159,11 +172,20 @@ class Worker:
             try:
                 if not self._state.is_open:
                     await self._state.open()
-                await self._hive.start()
+                if self._settings.state_url:  # the embedded one takes no write without `always`, also on a full disk
+                    await self._state.check_durability(weak=self._settings.durability == "weak")
+                await self._hive.start(shards_of_a_new_world(self._settings.state_url))
+                self._hive.keep_house(1000 * self._settings.epoch_s)
                 return
             except StateAway as error:
                 log.warning("waiting_for_state", reason=error.detail)
                 await asyncio.sleep(_START_RETRY_S)
+
+    async def _wait_until_ready(self) -> None:
+        """For the first tick and the leases; not long, for a state that takes no writes gives neither."""
+        until_s = time.monotonic() + _FIRST_TICK_S
+        while not self._hive.ready()[0] and time.monotonic() < until_s and not self._context.read_only():  # noqa: ASYNC110
+            await asyncio.sleep(_READY_LOOK_S)
 
     async def _wait_for_demo(self) -> None:
         while not await self._demo_stands():  # noqa: ASYNC110
@@ -191,14 +213,23 @@ class Worker:
             self._metrics.at_edge(self._row_people, self._hive.shakes.take_count())
         self._metrics.feed_lag(self._hive.feeds.lag_s())
         row = {"pid": os.getpid(), "at_ms": time.time_ns() // 1_000_000, "people": self._row_people, **status}
-        await self._state.call("HSET", keys.workers(), str(self._context.number), orjson.dumps(row))
+        await self._state.call("HSET", keys.workers(), self._name, orjson.dumps(row))
+
+    async def _forget_the_gone(self) -> None:
+        """Rows of workers that were killed: nobody else removes them."""
+        flat = await self._state.call("HGETALL", keys.workers())
+        oldest_ms = time.time_ns() // 1_000_000 - _GONE_MS
+        gone = [name for name, row in zip(flat[::2], flat[1::2], strict=True) if orjson.loads(row)["at_ms"] < oldest_ms]
+        if gone:
+            await self._state.call("HDEL", keys.workers(), *gone)
 
     async def _sweep(self) -> None:
-        """Where nobody throws or picks, lapsed holds still go back to the sea and ended bottles end."""
+        """Where nobody throws or picks, lapsed holds go back to the sea and ended bottles end all the same."""
         while True:
             await asyncio.sleep(_SWEEP_PERIOD_S)
             with contextlib.suppress(StateAway, StateFault):
                 await self._hive.bottles.sweep()
+                await self._forget_the_gone()
 
 
 class QuietServer(uvicorn.Server):

@@ -4,6 +4,7 @@ Nothing here decides a rule: this module wires the parts and routes each kind of
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,27 +12,39 @@ import structlog
 
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
+from discovery.errors import StateAway
 from discovery.friends import Friends, Friendships
+from discovery.housekeeping import Checkpointer, Housekeeping, ShakeTrimmer
 from discovery.nearby import Nearby
 from discovery.people import People
 from discovery.people_fold import PeopleFold
 from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.radar import Radar
+from discovery.reassert import Reassertion, Remembered
 from discovery.report_queue import ReportQueues
 from discovery.safety import Blocks, Safety
 from discovery.sealed import Sealer
 from discovery.settings import Settings
 from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
+from discovery.shard_packing import unpack
+from discovery.shard_state import ShardedPeople
 from discovery.store import keys
-from discovery.store.client import State
-from discovery.store.feed import EntryId, Follower, Place
+from discovery.store.checkpoints import Checkpoints
+from discovery.store.client import State, StateFault
+from discovery.store.feed import FeedGap, Follower, Place
 from discovery.store.feeds import Feeds
+from discovery.store.keeper import StreamKeeper
+from discovery.store.leases import Leases
+from discovery.store.shard_lease import DEAD_S, VALID_S
+from discovery.store.world import open_world
 from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
-from discovery.stores.news import StoreNews
+from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
+
+_RETRY_S = 0.2
 
 log = structlog.get_logger("nearhive.hive")
 
@@ -45,21 +58,16 @@ class Rules:
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
     quick_deadline_s: float = 0.3  # for reads of the state and class C; who answers later answers nobody
+    lease_valid_s: float = VALID_S
+    lease_dead_s: float = DEAD_S
     ticks_missed_after_s: float = 3.0  # without ticks nothing expires or lapses: then people reads are refused
-
-
-class _Alone:
-    async def everyone_folded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
-        return
-
-    async def everyone_loaded(self, shard: int, entry: EntryId, deadline_s: float) -> None:
-        return
 
 
 class Hive:
     """All features on one state client. ``random32`` gives uniform 32-bit integers, ``random_bytes`` n random bytes.
 
-    ``monotonic`` (seconds) only measures how long nothing was read; every rule runs on hive time.
+    ``monotonic`` (seconds, counting suspended time) measures silence, leases and leaderships; every rule of a feature
+    runs on hive time.
     """
 
     def __init__(
@@ -80,8 +88,14 @@ class Hive:
         self.friendships = Friendships(self.people, self.blocks)
         self.presence = Presence(self.people, self.sealer.epoch_key)
         fold = PeopleFold(self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._on_stores)
-        self.feeds = Feeds(state, self.shards, fold, self._restore, monotonic)
-        self.writer = Writer(state, self.feeds, _Alone())
+        self._sharded = ShardedPeople(self.people, self.presence, self.friendships, self.blocks)
+        self.feeds = Feeds(state, self.shards, fold, self._restore, monotonic, self._on_restored)
+        self._monotonic = monotonic
+        self.worker = random_bytes(8).hex()  # a name that no other process has or had
+        self.leases = Leases(
+            state, self.worker, monotonic, self.feeds.doubt, valid_s=rules.lease_valid_s, dead_s=rules.lease_dead_s
+        )
+        self.writer = Writer(state, self.feeds, self.leases)
         self.settings = Settings(self.people, self.writer)
         queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
         self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues)
@@ -115,10 +129,22 @@ class Hive:
             read_within_s=rules.quick_deadline_s,
         )
         self.catalogue = Catalogue()
-        self.store_news = StoreNews(state, self.feeds, self.writer.leases, self._load_stores)
+        self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
         self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
+        self._reassertion = Reassertion(
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.settings,
+            self.friends,
+            self.safety,
+            self.positions,
+        )
+        self._remembered: dict[int, Remembered] = {}
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
+        self._housekeeping: Housekeeping | None = None
 
     # --- life ---
 
@@ -127,16 +153,44 @@ class Hive:
         """Hive time of this worker."""
         return self.feeds.now_ms
 
-    async def start(self) -> None:
-        """Fold everything that stands, then follow."""
+    async def start(self, new_world_shards: int = 1) -> None:
+        """Fold everything that stands, take leases, then follow. Raises StateAway, WorldTooNew.
+
+        ``new_world_shards``: for a state that holds no world yet.
+        """
+        self.shards.count = await open_world(self.state, shards=new_world_shards)
+        self.feeds.open()
+        loaded = [NewsPosition(self.store_news, shard) for shard in self.shards.all()]
+        await self.leases.start(self.feeds.followers, loaded)
         await self.feeds.start()
         await self.shake_feed.catch_up()
         await self.stores.load_all()
+        await self.leases.renew()
         self.presence.keep_digests()
-        self._tasks = [asyncio.create_task(self.feeds.follow()), asyncio.create_task(self.shake_feed.follow())]
+        follow = self.feeds.follow, self._follow_shakes, self.leases.run
+        self._tasks = [asyncio.create_task(task()) for task in follow]
+
+    def keep_house(self, epoch_ms: int) -> None:
+        """From now on lead what streams nobody leads: tick, write checkpoints, trim. ``epoch_ms`` is announced."""
+        self._housekeeping = self._housekeepers(epoch_ms)
+        self._tasks.append(asyncio.create_task(self._housekeeping.run()))
+
+    def _housekeepers(self, epoch_ms: int) -> Housekeeping:
+        state, worker, clock = self.state, self.worker, self._monotonic
+        followers = self.feeds.followers
+        tags = [keys.shard_tag(shard) for shard in self.shards.all()]
+        keepers = [StreamKeeper(state, t, worker, f, epoch_ms, clock) for t, f in zip(tags, followers, strict=True)]
+        checkpointers = [
+            Checkpointer(state, shard, keepers[shard], followers[shard], self._sharded, self.presence, worker, clock)
+            for shard in self.shards.all()
+        ]
+        shakes = StreamKeeper(state, keys.SHAKE_TAG, worker, self.shake_feed, epoch_ms, clock)
+        trimmer = ShakeTrimmer(state, shakes, self.shake_feed)
+        news = keepers[NEWS_SHARD]
+        return Housekeeping([*keepers, shakes], checkpointers, trimmer, news, self.stores.announce_forgotten)
 
     async def followed(self) -> None:
-        """Wait while the feeds are followed; raises what ended it (an entry that cannot be folded)."""
+        """Wait while the tasks of this worker run; raises what ended one (an entry that cannot be folded)."""
         await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
@@ -145,6 +199,16 @@ class Hive:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store_news.stop()
+        await self._reassertion.stop()
+
+    async def leave(self) -> None:
+        """For an orderly end, before :meth:`stop`: nobody need wait for this worker, and another may lead at once."""
+        if self._housekeeping is not None:
+            self._tasks[-1].cancel()
+            await asyncio.gather(self._tasks[-1], return_exceptions=True)
+            await self._housekeeping.resign()
+        with contextlib.suppress(StateAway, StateFault):
+            await self.leases.leave()
 
     def hold(self, reason: str) -> None:
         """Not ready, whatever is folded, until ``release``."""
@@ -165,13 +229,15 @@ class Hive:
                 return False, "the state is not answering"
             if follower.idle_s() > self.rules.ticks_missed_after_s:
                 return False, "time stands still: no ticks come"
+        if not self.leases.holds():
+            return False, "this worker does not hold its lease: others may have changed what it has not folded"
         if self._held_for:
             return False, self._held_for
         return (True, "") if self.feeds.epoch_ms else (False, "no tick has been seen yet")
 
     def lease_generation(self) -> int | None:
         """A number that changes whenever the right to answer about people was lost; None while it is not held."""
-        return 0
+        return self.leases.generation if self.leases.holds() else None
 
     def status(self) -> dict[str, object]:
         """What this worker has folded: for `doctor` and the status row."""
@@ -185,6 +251,25 @@ class Hive:
         }
 
     # --- shakes ---
+
+    async def _follow_shakes(self) -> None:
+        """Follow; where the place in the stream is lost, fold anew what stands there."""
+        while True:
+            try:
+                await self.shake_feed.follow()
+            except FeedGap:
+                log.warning("feed_gap", feed=self.shake_feed.key)
+                self._shake_fold.clear()
+                self.shake_feed.restart(None)
+                await self._catch_up_with_shakes()
+
+    async def _catch_up_with_shakes(self) -> None:
+        while not self.shake_feed.caught_up:
+            try:
+                await self.shake_feed.catch_up()
+            except (FeedGap, StateAway, StateFault) as error:
+                log.warning("shakes_not_restored", error=type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
 
     def _fold_shake(self, kind: str, payload: bytes, now_ms: int) -> None:
         if kind == "s":
@@ -200,6 +285,8 @@ class Hive:
 
     def _on_class_a(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
         """Somebody may be waiting for this worker to have folded it."""
+        self._reassertion.note(shard, kind, payload, now_ms)
+        self.leases.nudge(shard)
 
     def _on_stores(self, payload: bytes) -> None:
         self.store_news.fold(payload)
@@ -208,7 +295,21 @@ class Hive:
         await self.stores.load(brand, version)
 
     async def _restore(self, shard: int) -> Place | None:
-        return None
+        """Put the checkpoint of a shard in place of what is folded of it."""
+        self._remembered[shard] = self._reassertion.take(shard)
+        loaded = await Checkpoints(self.state, keys.shard_tag(shard)).read()
+        if loaded is None:
+            self._sharded.drop(shard)
+            return None
+        packed = await asyncio.to_thread(unpack, loaded.chunks)
+        for _ in self._sharded.load_in_steps(packed):
+            await asyncio.sleep(0)
+        return packed.head.place
+
+    def _on_restored(self, shard: int) -> None:
+        self._reassertion.say_again(shard, self._remembered.pop(shard, {}), self.now_ms)
+        if shard == NEWS_SHARD and self._tasks:  # news may have been among what was lost
+            self.store_news.start(self.stores.load_all)
 
     # --- what bottles ask about people ---
 

@@ -28,6 +28,9 @@ _TRIES, _RETRY_S = 20, 0.5
 Fact = tuple[str, ...]
 """Kind of entry and whom it is about: a later entry of the same fact replaces the earlier one."""
 
+Remembered = dict[Fact, tuple[int, Any]]
+"""Fact -> hive time (ms) and what was said."""
+
 log = structlog.get_logger("nearhive.reassert")
 
 
@@ -53,7 +56,7 @@ class Reassertion:
         self._friends = friends
         self._safety = safety
         self._positions = positions
-        self._kept: dict[int, dict[Fact, tuple[int, Any]]] = {}
+        self._kept: dict[int, Remembered] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
@@ -67,11 +70,11 @@ class Reassertion:
             del kept[oldest]
             oldest = next(iter(kept), None)
 
-    def take(self, shard: int) -> dict[Fact, tuple[int, Any]]:
+    def take(self, shard: int) -> Remembered:
         """All that is remembered of a shard, which is about to be restored and then noted anew."""
         return self._kept.pop(shard, {})
 
-    def say_again(self, shard: int, remembered: dict[Fact, tuple[int, Any]], now_ms: int) -> None:
+    def say_again(self, shard: int, remembered: Remembered, now_ms: int) -> None:
         """The shard is restored: write, in the background, what is stricter than what stands now."""
         noted = self._kept.get(shard, {})
         for fact, (said_ms, said) in remembered.items():

@@ -56,12 +56,16 @@ class ShakeFold:
         self._epoch_key = epoch_key
         self._keys: dict[int, Key] = {}
         self._keep_ms = keep_ms
+        self.clear()
+        self.set_epoch(epoch_ms)
+
+    def clear(self) -> None:
+        """Forget every shake: the stream is folded anew."""
         self._table = ShakeTable()
         self._position_of: dict[int, int] = {}
         self._last_of_person: dict[int, int] = {}
         self._fold_ms = 0
         self.now_ms = 0
-        self.set_epoch(epoch_ms)
 
     def set_epoch(self, epoch_ms: int) -> None:
         """Length of an epoch from the next entry on; to be changed at the same entry in every worker."""

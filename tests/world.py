@@ -100,7 +100,7 @@ async def open_world(state: State, data_dir: Path, start_ms: int = START_MS) -> 
     hive = Hive(
         state,
         SECRET,
-        Rules(ticks_missed_after_s=math.inf),
+        Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0),
         lambda: draws.getrandbits(32),
         draws.randbytes,
         time.monotonic,

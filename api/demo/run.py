@@ -52,6 +52,7 @@ async def live(settings: Settings, run: str, context: DemoContext, people: int, 
         context.ready()
         await life.run()
     finally:
+        await hive.leave()
         await hive.stop()
         await state.close()
 

@@ -119,7 +119,7 @@ async def _stream(hive: Hive, tag: str) -> dict[str, Any]:
     return {
         "stream": tag,
         "entries": entries,
-        "leader": (leader or b"").partition(b"|")[0].decode(),
+        "leader": (leader or b"").partition(b"|")[0][:4].decode(),
         "checkpoint": found or None,
     }
 

@@ -103,6 +103,7 @@ class Follower:
         self.position: EntryId = (0, 0)
         self.checksum = 0
         self.caught_up = False
+        self.entries_folded = 0  # ticks aside; both since the restart
         self.bytes_folded = 0
         self._following = False
         self._at_end_s: float | None = None
@@ -276,6 +277,7 @@ class Follower:
             return False
         if tick is None:
             self._fold(read.kind, read.payload, now_ms)
+            self.entries_folded += 1
         self.now_ms = now_ms
         self.position, self.checksum = read.entry, checksum_of(read.kind, read.payload)
         self.bytes_folded += len(read.payload)

@@ -47,7 +47,8 @@ class FoldedPeople(Protocol):
 
 
 class Feeds:
-    """``restore(shard)`` drops what is folded of a shard, loads its checkpoint and says where that stands."""
+    """``restore(shard)`` drops what is folded of a shard, loads its checkpoint and says where that stands;
+    ``restored(shard)`` is called when its tail is folded too."""
 
     def __init__(
         self,
@@ -56,21 +57,26 @@ class Feeds:
         people: FoldedPeople,
         restore: Callable[[int], Awaitable[Place | None]],
         monotonic: Callable[[], float],
+        restored: Callable[[int], None] = lambda shard: None,
     ) -> None:
         self._state = state
         self.shards = shards
         self._people = people
         self._restore = restore
         self._monotonic = monotonic
+        self._on_restored = restored
         self.followers: list[Follower] = []
         self._in_step: set[int] = set()
         self._waiting_at: dict[int, int] = {}  # shard -> the edge before which its next entry waits
 
-    async def start(self) -> None:
-        """Restore every shard. The number of shards is known by now. Raises StateAway."""
+    def open(self) -> None:
+        """Make the followers: the number of shards is known by now."""
         self.followers = [self._follower(shard) for shard in self.shards.all()]
         self._in_step.clear()
         self._waiting_at.clear()
+
+    async def start(self) -> None:
+        """Restore every shard, however long the state is away."""
         await asyncio.gather(*(self._restore_until_done(shard) for shard in self.shards.all()))
 
     async def follow(self) -> None:
@@ -152,6 +158,7 @@ class Feeds:
         await follower.catch_up()
         self._in_step.add(shard)
         self._cross_if_all_are_there()
+        self._on_restored(shard)
 
     # --- edges ---
 

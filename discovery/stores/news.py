@@ -22,6 +22,19 @@ _RETRY_S = 1.0
 log = structlog.get_logger("nearhive.stores")
 
 
+class NewsPosition:
+    """How far this worker has loaded what the feed of one shard told of store sets."""
+
+    def __init__(self, news: "StoreNews", shard: int) -> None:
+        self._news = news
+        self._shard = shard
+
+    @property
+    def position(self) -> EntryId:
+        """The newest entry up to which all is loaded."""
+        return self._news.loaded(self._shard)
+
+
 class StoreNews:
     """``load(brand, version)`` brings this worker up to date; ``others`` are all workers that may answer."""
 
@@ -52,21 +65,24 @@ class StoreNews:
         if not self._feeds.restored:
             return
         brand, version = orjson.loads(payload)
+        self.start(lambda: self._load(brand, version))
+
+    def start(self, load: Callable[[], Awaitable[None]]) -> None:
+        """Load in the background until it is done: a missed change would leave this worker with an old set."""
         number = next(self._numbers)
         self._pending[number] = self._feeds.followers[NEWS_SHARD].position
-        task = asyncio.get_running_loop().create_task(self._load_until_done(number, brand, version))
+        task = asyncio.get_running_loop().create_task(self._load_until_done(number, load))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load_until_done(self, number: int, brand: str, version: int) -> None:
-        """A missed change would leave this worker with the old set."""
+    async def _load_until_done(self, number: int, load: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._load(brand, version)
+                await load()
                 del self._pending[number]
                 return
             except (StateAway, StateFault, Conflict) as error:
-                log.warning("stores_not_loaded", brand=brand, error=type(error).__name__)
+                log.warning("stores_not_loaded", error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
     async def stop(self) -> None:

@@ -35,7 +35,6 @@ from discovery.shake import ShakeRequest
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.embedded import EmbeddedServer
-from discovery.store.ticker import Ticker
 from discovery.stores.finder import Question
 from discovery.stores.importers import read_stores
 from geo import sphere
@@ -202,8 +201,9 @@ class Demo(NamedTuple):
 async def demo(state: State, state_server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Demo]:
     """A small demo world, alive, and how to start it once more."""
     settings = load_settings(data_dir=tmp_path, epoch_s=1)
-    tickers = [Ticker(state, feed, time.monotonic, EPOCH_MS) for feed in (keys.feed("s00"), keys.feed("shake"))]
-    ticking = [asyncio.create_task(ticker.run()) for ticker in tickers]
+    hive = build_hive(state, settings)
+    await hive.start()
+    hive.keep_house(EPOCH_MS)
 
     @contextlib.asynccontextmanager
     async def start(name: str) -> AsyncIterator[None]:
@@ -220,14 +220,12 @@ async def demo(state: State, state_server: EmbeddedServer, tmp_path: Path) -> As
                 ended.cancel()
             await asyncio.gather(task, waiting, return_exceptions=True)
 
-    async with start("first"):
-        hive = build_hive(state, settings)
-        await hive.start()
-        yield Demo(hive, settings, start, state_server.url)
+    try:
+        async with start("first"):
+            yield Demo(hive, settings, start, state_server.url)
+    finally:
+        await hive.leave()
         await hive.stop()
-    for task in ticking:
-        task.cancel()
-    await asyncio.gather(*ticking, return_exceptions=True)
 
 
 async def test_a_ready_world_gives_you_people_friends_stores_and_a_bottle(demo: Demo) -> None:

@@ -66,6 +66,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
+        self.feeds.open()
         await self.feeds.start()
         task = asyncio.create_task(self.feeds.follow())
         try:

@@ -1,0 +1,175 @@
+"""What workers do for the streams beside following them: each as far as it leads them.
+
+Ticks and leadership are in ``store.keeper``. Here: checkpoints of the people shards, which trim their feeds; trimming
+of the shake feed by age; and telling again of store sets whose news a worker could not finish.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from discovery.errors import StateAway
+from discovery.presence import Presence
+from discovery.shard_packing import pack
+from discovery.shard_state import ShardedPeople, Snapshot, state_of
+from discovery.store import keys
+from discovery.store.checkpoints import Checkpoints, Current, Progress, is_due
+from discovery.store.client import State, StateFault
+from discovery.store.feed import EntryId, Follower
+from discovery.store.keeper import StreamKeeper
+
+SHAKES_KEPT_MS = 900_000
+"""Hive time of shakes in the feed: what a worker must fold to answer for the last ten minutes, and some."""
+
+_LOOK_S = 1.0
+_TRIM_LOOK_S = 60.0
+_STORES_LOOK_S = 5.0
+
+log = structlog.get_logger("nearhive.housekeeping")
+
+
+class Checkpointer:
+    """Writes the checkpoints of one shard while this worker leads it."""
+
+    def __init__(
+        self,
+        state: State,
+        shard: int,
+        keeper: StreamKeeper,
+        follower: Follower,
+        people: ShardedPeople,
+        presence: Presence,
+        worker: str,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._checkpoints = Checkpoints(state, keys.shard_tag(shard))
+        self._shard = shard
+        self._keeper = keeper
+        self._follower = follower
+        self._people = people
+        self._presence = presence
+        self._worker = worker
+        self._monotonic = monotonic
+        self._written = 0
+        self._led_by: str | None = None
+        self._since_s = 0.0
+        self._counted = (0, 0)  # entries and bytes that the follower had folded at the current checkpoint
+        self._current: Current | None = None
+
+    async def step(self) -> None:
+        """Write a checkpoint if one is due. Raises StateAway, StateFault."""
+        token = self._keeper.token
+        if token is None or not self._follower.caught_up:
+            self._led_by = None
+        elif token != self._led_by:
+            await self._begin(token)
+        elif is_due(self._progress()):
+            await self._write(token)
+
+    async def _begin(self, token: str) -> None:
+        """This worker has begun to lead: it counts from the current checkpoint, whoever wrote it."""
+        self._current = await self._checkpoints.current()
+        self._counted = (0, 0)
+        self._since_s = self._monotonic()
+        self._led_by = token
+
+    def _progress(self) -> Progress:
+        current, edges = self._current, self._presence.edges(self._shard)
+        return Progress(
+            pause_s=self._monotonic() - self._since_s,
+            entries=self._follower.entries_folded - self._counted[0],
+            tail_bytes=self._follower.bytes_folded - self._counted[1],
+            last_bytes=current.bytes if current else 0,
+            edge_ms=edges.edge_ms,
+            last_edge_ms=int(current.meta["edge_ms"]) if current else 0,
+            epoch_ms=self._follower.epoch_ms,
+        )
+
+    async def _write(self, token: str) -> None:
+        self._since_s = self._monotonic()
+        self._written += 1
+        room = await asyncio.to_thread(self._people.room, self._shard)
+        if not self._follower.caught_up:
+            return
+        counted = self._follower.entries_folded, self._follower.bytes_folded
+        taken = self._people.snapshot(self._shard, self._follower.place, room)
+        chunks = await asyncio.to_thread(_packed, taken)
+        version = f"{self._worker}-{self._written}"
+        meta = {"edge_ms": taken.head.edge_ms}
+        written = await self._checkpoints.write(token, version, chunks, taken.head.place.position, meta)
+        log.info("checkpoint", shard=self._shard, outcome=written.outcome, trimmed=written.trimmed)
+        self._current = await self._checkpoints.current()
+        self._counted = counted if written.outcome == "ok" else (0, 0)
+
+
+def _packed(taken: Snapshot) -> list[bytes]:
+    return pack(state_of(taken))
+
+
+class ShakeTrimmer:
+    """Removes shakes that nobody can be asked about any more, while this worker leads the shake feed."""
+
+    def __init__(self, state: State, keeper: StreamKeeper, follower: Follower) -> None:
+        self._checkpoints = Checkpoints(state, keys.SHAKE_TAG)
+        self._keeper = keeper
+        self._follower = follower
+        self._passed: deque[tuple[int, EntryId]] = deque()
+
+    async def step(self) -> None:
+        """Trim to where the feed stood 15 minutes of hive time ago. Raises StateAway, StateFault."""
+        now_ms, token = self._follower.now_ms, self._keeper.token
+        self._passed.append((now_ms, self._follower.position))
+        oldest: EntryId | None = None
+        while self._passed and self._passed[0][0] < now_ms - SHAKES_KEPT_MS:
+            oldest = self._passed.popleft()[1]
+        if token is not None and oldest is not None:
+            await self._checkpoints.trim_before(token, oldest)
+
+
+class Housekeeping:
+    """The tasks of one worker. ``tell_forgotten`` is called by the leader of the news shard."""
+
+    def __init__(
+        self,
+        keepers: list[StreamKeeper],
+        checkpointers: list[Checkpointer],
+        trimmer: ShakeTrimmer,
+        news_keeper: StreamKeeper,
+        tell_forgotten: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._keepers = keepers
+        self._checkpointers = checkpointers
+        self._trimmer = trimmer
+        self._news_keeper = news_keeper
+        self._tell_forgotten = tell_forgotten
+
+    async def run(self) -> None:
+        """Until cancelled; then other workers may lead at once."""
+        loops = [_repeat(checkpointer.step, _LOOK_S) for checkpointer in self._checkpointers]
+        loops += [_repeat(self._trimmer.step, _TRIM_LOOK_S), _repeat(self._tell, _STORES_LOOK_S)]
+        tasks = [asyncio.create_task(loop) for loop in (*(keeper.run() for keeper in self._keepers), *loops)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def resign(self) -> None:
+        """After :meth:`run` was cancelled: others may lead without waiting. Never raises for a state that is away."""
+        await asyncio.gather(*(keeper.resign() for keeper in self._keepers), return_exceptions=True)
+
+    async def _tell(self) -> None:
+        if self._news_keeper.token is not None:
+            await self._tell_forgotten()
+
+
+async def _repeat(step: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            await step()
+        except (StateAway, StateFault) as error:
+            log.warning("housekeeping_failed", error=type(error).__name__)
