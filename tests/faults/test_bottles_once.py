@@ -11,7 +11,7 @@ from tests.faults.writers import BOTTLE_ACTS, Writers
 
 PEOPLE = 200
 THROWS, THROWS_NIGHTLY = 500, 10_000
-_EVERY_S = 2.0
+_EVERY_S, _EVERY_NIGHTLY_S = 1.0, 2.0
 _BACK_S = 5.0
 _LONGEST_S = 900.0
 
@@ -27,7 +27,7 @@ async def test_every_bottle_has_exactly_one_owner(tmp_path: Path, seed: int, sca
         try:
             async with asyncio.timeout(_LONGEST_S):
                 for who in itertools.cycle(("server", "worker")):
-                    await asyncio.sleep(_EVERY_S)
+                    await asyncio.sleep(_EVERY_S if scale == 1 else _EVERY_NIGHTLY_S)
                     await service.kill_one(who, draws, _BACK_S)
                     kills += 1
                     if kills >= 2 and writers.acknowledged("bottle:") >= throws:

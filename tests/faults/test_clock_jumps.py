@@ -19,8 +19,8 @@ WINDOW_S = 2.0
 _BEYOND_S = WINDOW_S + 1.5
 _ROW_S = 2.5  # a status row may be a second old, and a jump is noticed within a second
 _HERE = {"lat": 48.8566, "lon": 2.3522, "reach": "nearby"}
-_JUMPS = ["+1 h", "-1 h", "-1 h", "+1 h", "frozen", "runs"]
-_NIGHTLY = ["+1 day", "-1 day", "+0.5 s", "-0.5 s", "frozen", "+1 h", "-1 h"]
+_JUMPS = ["+1 h", "-1 h", "frozen", "runs"]
+_NIGHTLY = ["-1 h", "+1 h", "+1 day", "-1 day", "+0.5 s", "-0.5 s", "frozen", "+1 h", "-1 h"]
 _SECONDS = {"h": 3600.0, "day": 86_400.0, "s": 1.0}
 
 

@@ -288,24 +288,22 @@ class Writers:
 
     async def _verify_bottles(self, connections: Sequence[Connection]) -> None:
         lists = await for_all(connections, self.people, _all_bottles)
-        threads = await for_all(connections, self.people, self._threads)
-        for person, thread in zip(self.people, threads, strict=True):
-            self.ledger.saw_all(thread, f"bottle:{person.user}:")
+        await for_all(connections, zip(self.people, lists, strict=True), self._read_thrown)
         hands = [{one["bottle_id"] for one in rows if one["role"] == "picked"} for rows in lists]
         self._judge_holders(hands)
         for rows, hand in zip(lists, hands, strict=True):
             assert hand.isdisjoint(one["bottle_id"] for one in rows if one["role"] == "thrown"), "one's own bottle"
         await for_all(connections, self.people, self._read_replies)
 
-    async def _threads(self, connection: Connection, person: Person) -> dict[str, Value]:
-        """Register -> thrown, by the texts of the person's own bottles."""
-        rows = [one for one in await _all_bottles(connection, person) if one["role"] == "thrown"]
+    async def _read_thrown(self, connection: Connection, row: tuple[Person, list[dict[str, Any]]]) -> None:
+        """The texts of the person's own bottles."""
+        person, rows = row
         found: dict[str, Value] = {}
-        for row in rows:
-            bottle = (await connection.ask("GET", f"/v1/bottles/{row['bottle_id']}", None, person.headers)).ok()
+        for bottle_id in (one["bottle_id"] for one in rows if one["role"] == "thrown"):
+            bottle = (await connection.ask("GET", f"/v1/bottles/{bottle_id}", None, person.headers)).ok()
             key = f"bottle:{person.user}:{bottle['text']}"
             found[key] = "thrown" if key not in found else "twice"
-        return found
+        self.ledger.saw_all(found, f"bottle:{person.user}:")
 
     async def _read_replies(self, connection: Connection, person: Person) -> None:
         for bottle in person.answered:
