@@ -1,0 +1,103 @@
+"""Q7: the state server is away at start, is restarted, or loses everything: degraded, then well without a restart."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.behind import Behind
+from tests.faults.report import reported
+from tests.faults.subject import LIMITS_OFF, START_S, Subject
+from tests.service import Answer, Connection
+
+BACK_S = 5.0
+
+
+async def test_degraded_from_the_start_until_the_state_comes(behind: Behind, tmp_path: Path, seed: int) -> None:
+    service = Subject(tmp_path, LIMITS_OFF | {"state_url": behind.proxy.url, "log_level": "warning"})
+    with reported("q7_down_at_start", seed, "one server") as run:
+        behind.server.stop()
+        try:
+            service.launch()
+            ends_s = time.monotonic() + START_S
+            while await asyncio.to_thread(service.status_of, "/healthz") != 200:
+                assert service.alive, f"it does not start without the state: {service.log_end()}"
+                assert time.monotonic() < ends_s
+                await asyncio.sleep(0.05)
+            assert service.status_of("/readyz") == 503
+            answer = await asyncio.to_thread(service.get, "/v1/me/blocks", service.person("ann"))
+            assert (answer.status, "retry-after" in answer.headers) == (503, True)
+            behind.server.start()
+            run.counts = {"back_s": round(await service.ready(BACK_S), 2)}
+        finally:
+            if behind.server.pid is None:
+                behind.server.start()
+            service.end()
+
+
+@pytest.mark.parametrize("how", ["orderly", "kill -9"])
+async def test_a_restarted_server_loses_nothing(behind: Behind, seed: int, how: str) -> None:
+    service, me = behind.service, behind.service.person(f"restarts.{seed:x}")
+    with reported("q7_restart", seed, "one server", how=how) as run:
+        await service.ready(BACK_S)
+        async with service.connections(1) as (one,):
+            (await one.ask("PUT", f"/v1/me/blocks/eve.{seed:x}", None, me)).ok(204)
+        if how == "kill -9":
+            behind.server.kill()
+        behind.server.stop()
+        await asyncio.sleep(0.5)
+        assert service.status_of("/healthz") == 200
+        behind.server.start()
+        started_s = time.monotonic()
+        await service.ready(BACK_S)
+        async with service.by_worker() as groups:
+            for (one,) in groups:
+                assert [row["user"] for row in await _blocks(one, me)] == [f"eve.{seed:x}"]
+            await _written(groups[0][0], "PUT", f"/v1/me/blocks/mallory.{seed:x}", me, started_s + BACK_S)
+        run.counts = {"back_s": round(time.monotonic() - started_s, 2), "lost": 0}
+
+
+async def test_after_flushall_all_workers_hold_what_the_state_holds(behind: Behind, seed: int) -> None:
+    """The operator's own mistake: everything is gone, and no worker goes on telling what was."""
+    service, me = behind.service, behind.service.person(f"flushed.{seed:x}")
+    with reported("q7_flushall", seed, "one server") as run:
+        await service.ready(BACK_S)
+        async with service.by_worker() as groups:
+            (await groups[0][0].ask("PUT", f"/v1/me/blocks/eve.{seed:x}", None, me)).ok(204)
+            (await groups[0][0].ask("PUT", "/v1/me/position", {"lat": 48.85, "lon": 2.35}, me)).ok()
+        behind.server.ask("FLUSHALL")
+        flushed_s = time.monotonic()
+        async with service.by_worker() as groups:
+            for (one,) in groups:
+                await _forgotten(one, me, flushed_s + BACK_S)
+            await service.ready(max(0.1, flushed_s + BACK_S - time.monotonic()))
+            run.counts = {"back_s": round(time.monotonic() - flushed_s, 2)}
+            await _written(groups[0][0], "PUT", f"/v1/me/blocks/mallory.{seed:x}", me, flushed_s + BACK_S)
+            await asyncio.sleep(1.0)
+            for (one,) in groups:
+                assert [row["user"] for row in await _blocks(one, me)] == [f"mallory.{seed:x}"]
+
+
+async def _blocks(one: Connection, me: dict[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await one.ask("GET", "/v1/me/blocks", None, me)).ok()["blocks"]
+    return found
+
+
+async def _forgotten(one: Connection, me: dict[str, str], ends_s: float) -> None:
+    """Until this worker shows neither block nor position."""
+
+    def gone(blocks: Answer, position: Answer) -> bool:
+        return position.status == 404 and blocks.status == 200 and not blocks.json()["blocks"]
+
+    while not gone(await one.ask("GET", "/v1/me/blocks", None, me), await one.ask("GET", "/v1/me/position", None, me)):
+        assert time.monotonic() < ends_s, "a worker still tells what the state no longer holds"
+        await asyncio.sleep(0.05)
+
+
+async def _written(one: Connection, method: str, path: str, me: dict[str, str], ends_s: float) -> None:
+    while (answer := await one.ask(method, path, None, me)).status == 503:
+        assert time.monotonic() < ends_s, answer.body
+        await asyncio.sleep(0.05)
+    answer.ok(204)
