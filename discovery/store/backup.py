@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from discovery.store import transfer, world_record
-from discovery.store.backup_file import BackupWriter, frames, verify
+from discovery.store.backup_file import BackupWriter, Frame, frames, late_from, verify
 from discovery.store.client import State
 from discovery.store.records import Checksum, Entry, Record, StreamEnd
 from discovery.store.watch import TooSlow, Watch, writes_paused
@@ -142,49 +141,45 @@ async def restore(state: State, path: Path) -> Done:
     check_format(int(end["world"]["format"]), str(path))
     late = await asyncio.to_thread(_late, path)
     await world_record.begin(state, "restore")
-    now_ms = await transfer.now_ms(state)
-    done, expected = await _fill(state, path, late, now_ms)
+    filler = _Filler(state, await transfer.now_ms(state))
+    await _fill(filler, path, late)
     found = await checksum_of(state)
     now_ms = await transfer.now_ms(state)
-    world_record.compare(expected.after(now_ms), found.after(now_ms))
+    world_record.compare(filler.checksum.after(now_ms), found.after(now_ms))
     await world_record.finish(state, end["world"])
-    return Done(done.keys, done.entries, found.after(now_ms))
+    return Done(filler.keys, filler.entries, found.after(now_ms))
 
 
-def _late(path: Path) -> dict[bytes, Record | None]:
-    """Keys that changed while the backup ran, as they stood at its end; None = gone."""
-    late: dict[bytes, Record | None] = {}
-    changes = False
-    for frame in frames(path):
-        changes = changes or frame is None
-        if changes and isinstance(frame, Record):
-            late[frame.key] = frame
-        elif isinstance(frame, bytes):  # gone, before CHANGES too
-            late[frame] = None
+@dataclass(slots=True, frozen=True)
+class _Late:
+    """What a file says last: ``records`` of keys that changed while it was written (None = gone), then of streams."""
+
+    records: dict[bytes, Record | None]
+    streams: list[Frame]
+
+
+def _late(path: Path) -> _Late:
+    start, gone = late_from(path)
+    late = _Late(dict.fromkeys(gone), [])
+    for frame in frames(path, start):
+        if isinstance(frame, Record):
+            late.records[frame.key] = frame
+        elif isinstance(frame, bytes):
+            late.records[frame] = None
+        else:
+            late.streams.append(frame)
     return late
 
 
-async def _fill(state: State, path: Path, late: dict[bytes, Record | None], now_ms: int) -> tuple[Done, Checksum]:
-    filler = _Filler(state, now_ms)
+async def _fill(filler: "_Filler", path: Path, late: _Late) -> None:
     for frame in frames(path):
         if frame is None:
             break
-        if not isinstance(frame, Record) or frame.key not in late:
+        if not isinstance(frame, Record) or frame.key not in late.records:
             await filler.take(frame)
-    for record in late.values():
-        if record is not None:
-            await filler.take(record)
+    for frame in (*late.records.values(), *late.streams):
+        await filler.take(frame)
     await filler.flush()
-    await _fill_late_streams(filler, path)
-    return Done(filler.keys, filler.entries), filler.checksum
-
-
-async def _fill_late_streams(filler: "_Filler", path: Path) -> None:
-    changes = False
-    for frame in frames(path):
-        changes = changes or frame is None
-        if changes and isinstance(frame, tuple | StreamEnd):
-            await filler.take(frame)
 
 
 class _Filler:
@@ -199,8 +194,8 @@ class _Filler:
         self.checksum = Checksum()
         self.keys = self.entries = 0
 
-    async def take(self, frame: Any) -> None:
-        """A record, entries of a stream, or its end."""
+    async def take(self, frame: Frame) -> None:
+        """A record, entries of a stream, or its end; anything else is nothing to write."""
         if isinstance(frame, Record):
             await self._take_record(frame)
         elif isinstance(frame, StreamEnd):

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import orjson
 
-from discovery.store.records import Entry, Record, StreamEnd, joined
+from discovery.store.records import Entry, Record, StreamEnd, batched, joined, parted
 
 FORMAT = 1
 HEAD, RECORD, ENTRIES, STREAM_END, GONE, CHANGES, END = b"H", b"R", b"E", b"S", b"G", b"C", b"Z"
@@ -22,7 +22,6 @@ HEAD, RECORD, ENTRIES, STREAM_END, GONE, CHANGES, END = b"H", b"R", b"E", b"S", 
 _MAGIC = b"NHBK"
 _PREFIX = struct.Struct("<4sH")
 _FRAME = struct.Struct("<cI")
-_LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _READ_BYTES = 1 << 20
 
@@ -68,7 +67,8 @@ class BackupWriter:
 
     def entries(self, stream: bytes, rows: Sequence[Entry]) -> None:
         """More entries of a stream."""
-        self._frame(ENTRIES, joined([stream, *(part for row in rows for part in (row.entry_id, joined(row.fields)))]))
+        parts = [part for row in rows for part in (row.entry_id, joined(row.fields))]
+        self._frame(ENTRIES, joined([stream, *parts]))
 
     def stream_end(self, end: StreamEnd) -> None:
         """After all entries of a stream."""
@@ -124,7 +124,7 @@ def verify(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             left -= len(data)
         if left != 0 or file.read() != digest.digest():
             raise BackupDamaged(f"{path} is damaged or not whole: its checksum does not fit")
-    head, *_, end = [body for kind, body in _raw_frames(path) if kind in (HEAD, END)]
+    head, *_, end = [body for kind, body, _ in _raw_frames(path) if kind in (HEAD, END)]
     return orjson.loads(head), orjson.loads(end)
 
 
@@ -136,17 +136,17 @@ def _check_prefix(path: Path, data: bytes) -> None:
         raise BackupDamaged(f"{path} has format {version}; this version reads {FORMAT}: use the version that wrote it")
 
 
-def frames(path: Path) -> Iterator[Frame]:
-    """What a verified file holds, in its order."""
-    for kind, body in _raw_frames(path):
+def frames(path: Path, start: int = 0) -> Iterator[Frame]:
+    """What a verified file holds, in its order, from byte ``start`` on (0: all)."""
+    for kind, body, _ in _raw_frames(path, start):
         if kind == RECORD:
-            key, type_name, expiry_ms, *elements = _split(body)
+            key, type_name, expiry_ms, *elements = parted(body)
             yield Record(key, type_name.decode(), int(expiry_ms), elements)
         elif kind == ENTRIES:
-            stream, *rows = _split(body)
-            yield stream, [Entry(row, tuple(_split(fields))) for row, fields in zip(rows[::2], rows[1::2], strict=True)]
+            stream, *rows = parted(body)
+            yield stream, [Entry(row, tuple(parted(fields))) for row, fields in batched(rows)]
         elif kind == STREAM_END:
-            key, first, last, expiry_ms = _split(body)
+            key, first, last, expiry_ms = parted(body)
             yield StreamEnd(key, first, last, int(expiry_ms))
         elif kind == GONE:
             yield body
@@ -154,20 +154,24 @@ def frames(path: Path) -> Iterator[Frame]:
             yield None
 
 
-def _raw_frames(path: Path) -> Iterator[tuple[bytes, bytes]]:
+def late_from(path: Path) -> tuple[int, list[bytes]]:
+    """Where in a verified file the changes begin, and the keys that were gone before."""
+    gone: list[bytes] = []
+    for kind, body, start in _raw_frames(path):
+        if kind == CHANGES:
+            return start, gone
+        if kind == GONE:
+            gone.append(body)
+    raise BackupDamaged(f"{path} has no part for changes")
+
+
+def _raw_frames(path: Path, start: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
+    """Kind, body and first byte of each frame."""
+    at = start or _PREFIX.size
     with path.open("rb") as file:
-        file.seek(_PREFIX.size)
+        file.seek(at)
         kind = b""
         while kind != END:
             kind, length = _FRAME.unpack(file.read(_FRAME.size))
-            yield kind, file.read(length)
-
-
-def _split(body: bytes) -> list[bytes]:
-    """The inverse of ``joined``."""
-    parts, at = [], 0
-    while at < len(body):
-        (length,) = _LENGTH.unpack_from(body, at)
-        at += _LENGTH.size + length
-        parts.append(body[at - length : at])
-    return parts
+            yield kind, file.read(length), at
+            at += _FRAME.size + length

@@ -108,11 +108,14 @@ class Copy:
         for stream in list(self._copied_to):
             await self._copy_entries(stream)
 
-    async def _copy(self, records: Iterable[Record]) -> None:
+    async def _copy(self, records: Iterable[Record], side: "_Side | None" = None) -> None:
+        """Write what differs from what was written before; ``side`` is told of all."""
         fresh: list[Record] = []
         for record in records:
             compared = self._plan.compared(record, in_target=False)
             digest = 0 if compared is None else compared.digest()
+            if side is not None and compared is not None:
+                side.add(digest, record.expiry_ms)
             if self._written.get(hash(record.key)) != digest:  # two keys of one hash would be written twice
                 self._written[hash(record.key)] = digest
                 fresh += self._plan.record(record)
@@ -151,9 +154,7 @@ class Copy:
         """Bring the target up to date, and note what it must hold then."""
         side = _Side()
         async for page in transfer.scan(self._source):
-            await self._copy(page.records)
-            for record in page.records:
-                side.add(self._plan.compared(record, in_target=False))
+            await self._copy(page.records, side)
             for stream in page.streams:
                 if self._plan.copies(stream) and stream not in side.streams:
                     await self._copy_entries(stream)
@@ -169,9 +170,10 @@ class Copy:
             extra = []
             for record in page.records:
                 compared = self._plan.compared(record, in_target=True)
-                if compared is None or compared.digest() in expected.digests:
-                    side.add(compared)
-                else:
+                digest = 0 if compared is None else compared.digest()
+                if compared is not None and digest in expected.digests:
+                    side.add(digest, record.expiry_ms)
+                elif compared is not None:
                     extra.append(record.key)
             for stream in filter(self._plan.copies, page.streams):
                 if stream not in expected.streams:
@@ -201,13 +203,11 @@ class _Side:
         self.entries = 0
         self.checksum = Checksum()
 
-    def add(self, record: Record | None) -> None:
-        """Count a record in the form that is compared."""
-        if record is not None:
-            digest = record.digest()
-            if digest not in self.digests:
-                self.digests.add(digest)
-                self.checksum.add(digest, record.expiry_ms)
+    def add(self, digest: int, expiry_ms: int) -> None:
+        """Count a record by the digest of the form that is compared."""
+        if digest not in self.digests:
+            self.digests.add(digest)
+            self.checksum.add(digest, expiry_ms)
 
     async def add_stream(self, state: State, stream: bytes) -> StreamEnd:
         """Count all entries of a stream."""

@@ -7,13 +7,13 @@ order they list their keys in, and readers may work in parts.
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 
 NO_EXPIRY = -1
 _MASK = (1 << 128) - 1
 _MINUTE_MS = 60_000
-_LENGTH = struct.Struct("<I")
 _PAIRS = frozenset({"hash", "zset"})
 
 
@@ -31,11 +31,12 @@ class Record:
 
     def digest(self) -> int:
         """128 bits of key, kind, expiry and content; order counts in a list alone."""
-        width = 2 if self.kind in _PAIRS else 1
-        rows = [joined(self.elements[at : at + width]) for at in range(0, len(self.elements), width)]
-        if self.kind != "list":
-            rows.sort()
-        return digest_of(self.key, self.kind.encode(), str(self.expiry_ms).encode(), *rows)
+        elements: Iterable[bytes] = self.elements
+        if self.kind in _PAIRS:
+            elements = chain.from_iterable(sorted(batched(self.elements)))
+        elif self.kind != "list":
+            elements = sorted(self.elements)
+        return digest_of(self.key, self.kind.encode(), str(self.expiry_ms).encode(), *elements)
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,9 +65,22 @@ class StreamEnd:
         return digest_of(self.key, b"last", self.last, str(self.expiry_ms).encode())
 
 
-def joined(parts: Iterable[bytes]) -> bytes:
-    """The parts, each with its length before it."""
-    return b"".join([piece for part in parts for piece in (_LENGTH.pack(len(part)), part)])
+def batched(elements: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Elements two by two."""
+    return zip(elements[::2], elements[1::2], strict=True)
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """How many parts, the length of each, and the parts: u32 little endian, then bytes."""
+    count = len(parts)
+    return struct.pack(f"<{count + 1}I", count, *map(len, parts)) + b"".join(parts)
+
+
+def parted(data: bytes) -> list[bytes]:
+    """The inverse of :func:`joined`."""
+    (count,) = struct.unpack_from("<I", data)
+    ends = list(accumulate(struct.unpack_from(f"<{count}I", data, 4), initial=4 * (count + 1)))
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def digest_of(*parts: bytes) -> int:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from discovery.store import keys
 from discovery.store.client import State
-from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd
+from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched
 from discovery.store.scripts import Script, tag_of
 
-_READ = Script("transfer_read", writes=False)
+_READ = Script("transfer_read", lasting=False)
 _WRITE = Script("transfer_write")
 _STREAM = Script("transfer_stream")
 
-_SCAN_COUNT = 300
+_SCAN_COUNT = 1000
 _KEYS_A_SCRIPT = 100  # about 0.5 ms of server time
 _SMALL_ELEMENTS = 256
 _PAGE_ELEMENTS = 10_000  # about 5 ms of server time
@@ -91,8 +91,7 @@ async def _sort_in(
 
 def _record(name: str, kind: str, expiry_ms: int, elements: Sequence[bytes]) -> Record:
     if kind == "zset":  # servers write the same number in different ways
-        pairs = zip(elements[::2], elements[1::2], strict=True)
-        elements = [part for member, score in pairs for part in (repr(float(score)).encode(), member)]
+        elements = [part for member, score in batched(elements) for part in (repr(float(score)).encode(), member)]
     return Record(name.encode(), kind, expiry_ms, elements)
 
 
