@@ -23,7 +23,7 @@ _RETRY_S = 0.1
 _LEAST_GAP_S = 0.002  # class A entries folded so close together share a renewal
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.025  # between looks for who waits: a worker folds and tells in 2 to 5 ms
 
-_LEASE = Script("lease")
+_LEASE = Script("lease", lasting=False)
 
 log = structlog.get_logger("nearhive.leases")
 
@@ -121,7 +121,11 @@ class Leases:
     def holds(self) -> bool:
         """Whether people may be answered: to be asked last, without an ``await`` before the bytes are handed over."""
         now_s = self._monotonic()
-        return bool(self._shards) and all(shard.holds(now_s) for shard in self._shards)
+        for shard in self._shards:  # a plain loop: it runs for every answer about people
+            lease = shard.lease
+            if now_s > lease.until_s or shard.folded.position < lease.floor:
+                return False
+        return bool(self._shards)
 
     def missing(self) -> list[int]:
         """The shards without a lease that holds: for ``/readyz``."""
@@ -161,7 +165,7 @@ class _Shard:
         self._state = state
         self.number = number
         self.lease = lease
-        self._folded, self._loaded = done
+        self.folded, self._loaded = done
         self._monotonic = monotonic
         self._doubt = doubt
         self._renew_s = renew_s
@@ -175,7 +179,7 @@ class _Shard:
         self._failing = False
 
     def holds(self, now_s: float) -> bool:
-        return self.lease.holds(self._folded.position, now_s)
+        return self.lease.holds(self.folded.position, now_s)
 
     async def keep(self) -> None:
         while True:
@@ -193,14 +197,14 @@ class _Shard:
         """One renewal, and what follows from its answer. Raises StateAway, StateFault."""
         async with self._one_at_a_time:
             self._sent += 1
-            renewal = self.lease.renewal(self._folded.position, self._loaded.position, self._monotonic())
+            renewal = self.lease.renewal(self.folded.position, self._loaded.position, self._monotonic())
             args = [self.lease.worker, *renewal.args]
             reply = await self._state.run(_LEASE, self._names, args, within_s=_WITHIN_S)
             if not self.lease.answered(renewal, reply, self._monotonic()):
                 log.warning("state_was_replaced", shard=self.number)
                 self._doubt(self.number)
             for wait in [wait for wait in self._waits if wait.asked_after < self._sent]:
-                here = self._folded.position
+                here = self.folded.position
                 if not wait.done.done() and self.lease.everyone_has(wait.column, wait.entry, renewal, here):
                     wait.done.set_result(None)
 
@@ -237,6 +241,6 @@ class _Shard:
     def _gap_s(self) -> float:
         if any(not wait.done.done() for wait in self._waits):
             gap_s = self._look_gap_s
-            self._look_gap_s = min(2 * gap_s, _LONGEST_LOOK_S)
+            self._look_gap_s = min(1.5 * gap_s, _LONGEST_LOOK_S)
             return gap_s
         return self._renew_s if self.lease.since is not None else _JOIN_PAUSE_S

@@ -67,8 +67,10 @@ class ShardLease:
     since: EntryId | None = None  # None: no lease
     generation: int = 0  # how often this worker has joined
     wanted: bool = True
+    until_s: float = float("-inf")  # holds at most until then
+    floor: EntryId = (0, 0)  # and while at least this is folded: `since`, and what this worker said it had folded
+    _said: EntryId = (0, 0)
     _asked_s: float = float("-inf")  # when the last successful renewal was sent
-    _said: EntryId = (0, 0)  # the furthest position that a renewal of this lease told
     _goal: tuple[EntryId, float] | None = None  # an end of the feed to reach, and when it was there
     _beat: int = 0
     _born: bytes = b""  # of the own row as last seen
@@ -85,8 +87,7 @@ class ShardLease:
 
     def holds(self, position: EntryId, now_s: float) -> bool:
         """Whether this worker, which has folded up to ``position``, may answer people now."""
-        since = self.since
-        return since is not None and now_s - self._asked_s <= self.valid_s and position >= max(since, self._said)
+        return now_s <= self.until_s and position >= self.floor
 
     def renewal(self, position: EntryId, loaded: EntryId, now_s: float) -> Renewal:
         """What to send now."""
@@ -96,6 +97,7 @@ class ShardLease:
         row = b""
         if self.since is not None or self._may_begin(position, now_s):
             self._said = position
+            self.floor = max(self.floor, position)
             row = b"%d-%d|%d-%d" % (*position, *loaded)
         args: list[bytes | str | int] = [row, self._beat, *self._dead_rows(now_s)]
         return Renewal(args, now_s, position, row and b"%s|%d|" % (row, self._beat))
@@ -136,18 +138,20 @@ class ShardLease:
         reached = (_reached(row) for row in self._rows.values())
         if not all(r is not None and r[column] >= entry and r[FOLDED] <= self._newest for r in reached):
             return False
-        self._said = max(self._said, entry)
+        self._said, self.floor = max(self._said, entry), max(self.floor, entry)
         return True
 
     def give_up(self) -> None:
         """Hold nothing, and take the row away with the next renewal."""
         self.since = self._goal = None
+        self.until_s, self.floor = float("-inf"), (0, 0)
 
     def _renewed(self, row: bytes, asked_s: float) -> None:
         *_, born, since = row.split(b"|")
         if self.since is None or born != self._born:
             self.generation += 1
         self.since, self._born, self._asked_s = parse_id(since), born, asked_s
+        self.until_s, self.floor = asked_s + self.valid_s, max(self.since, self._said)
 
     def _keeps_up(self, position: EntryId, now_s: float) -> bool:
         return self._goal is None or position >= self._goal[0] or now_s - self._goal[1] <= LAG_S
