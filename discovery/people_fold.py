@@ -92,6 +92,6 @@ class PeopleFold:
         if epochs is not None:
             self._presence.on_time(now_ms, epochs.epoch_ms, shard)
 
-    def cross_together(self, edge_ms: int) -> None:
-        """Every shard that has not crossed ``edge_ms`` yet crosses it."""
-        self._presence.cross_all(edge_ms)
+    def cross_together(self, edge_ms: int) -> bool:
+        """Every shard that has not crossed ``edge_ms`` yet crosses it, if it has an edge there; False when none has."""
+        return self._presence.cross_all(edge_ms)

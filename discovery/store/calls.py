@@ -69,7 +69,7 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether its answer is a promise to keep something."""
-        return self.script.writes if self.script is not None else str(self.command[0]).upper() not in _READS
+        return self.script.lasting if self.script is not None else str(self.command[0]).upper() not in _READS
 
     def fail(self, error: BaseException) -> None:
         """Answer with a failure, unless nobody waits any more."""

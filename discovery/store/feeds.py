@@ -41,8 +41,8 @@ class FoldedPeople(Protocol):
         """A shard being restored passes all edges up to ``now_ms``."""
         ...
 
-    def cross_together(self, edge_ms: int) -> None:
-        """Every shard that has not crossed ``edge_ms`` yet crosses it."""
+    def cross_together(self, edge_ms: int) -> bool:
+        """Every shard that has not crossed ``edge_ms`` yet crosses it, if it has an edge there; False when none has."""
         ...
 
 
@@ -183,8 +183,8 @@ class Feeds:
             return
         reached = [max(self._waiting_at.get(s, 0), self._people.edge_of(s)) for s in self.shards.all()]
         edge_ms = min(reached)
-        if edge_ms > min(self._people.edge_of(shard) for shard in self.shards.all()):
-            self._people.cross_together(edge_ms)
+        behind = edge_ms > min(self._people.edge_of(shard) for shard in self.shards.all())
+        if behind and self._people.cross_together(edge_ms):
             waiting, self._waiting_at = self._waiting_at, {}
             for shard in waiting:
                 asyncio.get_running_loop().call_soon(self.followers[shard].resume)

@@ -20,8 +20,8 @@ DEAD_S = 2.0  # a leader that stood still for so long may be replaced
 VALID_S = 1.5  # and by its own clock it stops before: only politeness, for the fence is what protects
 WITHIN_S = 0.5  # an answer that took longer says too little about when it was given
 
-_LEAD = Script("lead")
-_RESIGN = Script("resign")
+_LEAD = Script("lead", lasting=False)
+_RESIGN = Script("resign", lasting=False)
 
 log = structlog.get_logger("nearhive.leader")
 

@@ -12,17 +12,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Script:
     """One Lua script, read once from ``discovery/store/lua/<name>.lua``; ``sha1`` is its name in EVALSHA."""
 
-    __slots__ = ("name", "sha1", "text", "writes")
+    __slots__ = ("name", "sha1", "text", "lasting")
 
-    def __init__(self, name: str, *, writes: bool = True) -> None:
-        """``writes=False``: it changes nothing, so its reply need not wait for durability.
+    def __init__(self, name: str, *, lasting: bool = True) -> None:
+        """``lasting=False``: its reply need not wait until disk and replica have what it wrote. For what is written
+        anew each moment anyhow, or not at all.
 
         Raises ValueError for an odd name and FileNotFoundError for a script that is not there.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"script name {name!r} is not lower-case letters, digits and underscores")
         self.name = name
-        self.writes = writes
+        self.lasting = lasting
         self.text = (_FOLDER / f"{name}.lua").read_bytes()
         self.sha1 = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 

@@ -15,7 +15,7 @@ __all__ = ["TICK", "Sample", "Tick", "TickPlan", "append_first_tick", "pack_tick
 SILENCE_S = 0.25  # after this long without an entry a tick is due
 LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that a checkpoint's tail holds one
 
-TICK = Script("tick")
+TICK = Script("tick", lasting=False)
 
 
 async def append_first_tick(state: State, tag: str, epoch_ms: int) -> bool:

@@ -19,14 +19,14 @@ TAGS = [f"{{s{number:02d}}}" for number in range(16)]  # of a Cluster's shards: 
 class OwnScript(Script):
     """A script given by its text."""
 
-    def __init__(self, text: str, *, writes: bool = True) -> None:
-        super().__init__("tick", writes=writes)
+    def __init__(self, text: str, *, lasting: bool = True) -> None:
+        super().__init__("tick", lasting=lasting)
         self.name = "own"
         self.text = text.encode()
         self.sha1 = hashlib.sha1(self.text).hexdigest()
 
 
-ECHO = OwnScript("return {KEYS[1], ARGV[1]}", writes=False)
+ECHO = OwnScript("return {KEYS[1], ARGV[1]}", lasting=False)
 COUNT = OwnScript("return redis.call('INCR', KEYS[1])")
 
 

@@ -155,5 +155,5 @@ def test_an_acknowledgement_counts_every_copy_that_was_asked_for() -> None:
 
 
 def test_a_script_writes_unless_it_says_otherwise() -> None:
-    assert Script("tick").writes
-    assert not Script("tick", writes=False).writes
+    assert Script("tick").lasting
+    assert not Script("tick", lasting=False).lasting

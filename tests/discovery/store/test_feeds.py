@@ -41,11 +41,12 @@ class Told:
     def cross_alone(self, shard: int, now_ms: int) -> None:
         self.edges[shard] = Epochs(EPOCH_MS).last_edge(now_ms)
 
-    def cross_together(self, edge_ms: int) -> None:
+    def cross_together(self, edge_ms: int) -> bool:
         together = min(self.edges) == max(self.edges)
         self.edges = [max(edge, edge_ms) for edge in self.edges]
         if together:
             self.published[edge_ms] = tuple(self.sums)
+        return True
 
 
 class Worker:
