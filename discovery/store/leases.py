@@ -23,7 +23,9 @@ _RETRY_S = 0.1
 _LEAST_GAP_S = 0.002  # class A entries folded so close together share a renewal
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.025  # between looks for who waits: a worker folds and tells in 2 to 5 ms
 
-_LEASE = Script("lease", lasting=False)
+# It waits for a replica: a master that a partition has cut off goes on for the node timeout, and a renewal that only it
+# knows would keep a worker answering after the others' side has promoted a replica and dropped the row.
+_LEASE = Script("lease")
 
 log = structlog.get_logger("nearhive.leases")
 

@@ -12,7 +12,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Script:
     """One Lua script, read once from ``discovery/store/lua/<name>.lua``; ``sha1`` is its name in EVALSHA."""
 
-    __slots__ = ("name", "sha1", "text", "lasting")
+    __slots__ = ("lasting", "name", "sha1", "text")
 
     def __init__(self, name: str, *, lasting: bool = True) -> None:
         """``lasting=False``: its reply need not wait until disk and replica have what it wrote. For what is written
