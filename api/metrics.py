@@ -1,4 +1,4 @@
-"""Six metrics with a small fixed label set: ``operation`` is a route's name, never a path.
+"""A few metrics with a small fixed label set: ``operation`` is a route's name, never a path.
 
 Over several worker processes prometheus_client keeps its values in files of one directory, and decides so when it is
 first imported. ``share_between_processes`` must therefore run first; this module imports the package only afterwards,
@@ -9,10 +9,18 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_AT_WORK: tuple[tuple[str, str, Any], ...] = (
+    ("workers_ready", "Workers of this host that answer people", "livesum"),
+    ("leases_missing", "Leases that workers of this host should hold and do not", "livesum"),
+    ("streams_led", "Streams led by workers of this host; over all hosts it is nearhive_streams", "livesum"),
+    ("streams", "Streams of this world: its shards, and the shakes", "livemax"),
+    ("read_only", "1 while the disk of the embedded state is full", "livemax"),
+)
 _BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -45,6 +53,23 @@ def two_digits(count: int) -> int:
     return int(round(count / unit) * unit)
 
 
+def half_seconds(seconds: float) -> float:
+    """Rounded down to 0.5 s. Ticks come four times a second: finer, the lag would tell when a single person acts."""
+    return math.floor(2 * seconds) / 2 if math.isfinite(seconds) else seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """How one worker stands. ``leases_missing`` and ``streams_led`` are counts, of ``streams`` in all."""
+
+    workers_ready: bool
+    lag_s: float
+    leases_missing: int
+    streams_led: int
+    streams: int
+    read_only: bool
+
+
 class Metrics:
     """The metrics of one process."""
 
@@ -70,10 +95,14 @@ class Metrics:
         )
         self._lag = Gauge(
             "nearhive_feed_lag_seconds",
-            "How far the slowest worker is behind the feed",
+            "Since when the slowest worker has not folded all that stands in the feeds, in steps of 0.5 s",
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._at_work = {
+            name: Gauge(f"nearhive_{name}", text, registry=registry, multiprocess_mode=mode)
+            for name, text, mode in _AT_WORK
+        }
         self._state_errors = Counter(
             "nearhive_state_errors", "Requests that the state did not answer", registry=registry
         )
@@ -94,9 +123,11 @@ class Metrics:
         self._people.set(two_digits(people))
         self._shakes.set(two_digits(shakes))
 
-    def feed_lag(self, seconds: float) -> None:
-        """How far this worker is behind the feed."""
-        self._lag.set(seconds)
+    def at_work(self, found: AtWork) -> None:
+        """How this worker stands, once a second."""
+        self._lag.set(half_seconds(found.lag_s))
+        for name, gauge in self._at_work.items():
+            gauge.set(getattr(found, name))
 
     def state_error(self) -> None:
         """Count a request that the state did not answer."""

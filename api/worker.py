@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from api import logs
 from api.fail_closed import PromptProtocol
 from api.main import create_admin_app, create_app
-from api.metrics import Metrics, two_digits
+from api.metrics import AtWork, Metrics, half_seconds, two_digits
 from api.settings import Settings
 from api.supervisor import WorkerContext
 from discovery.errors import StateAway
@@ -28,6 +28,7 @@ from discovery.store import keys
 from discovery.store.client import State, StateFault
 from discovery.store.world import shards_of_a_new_world
 
+_HOST = socket.gethostname()
 _STATUS_PERIOD_S = 1.0
 _DEMO_POLL_S = 0.05
 _START_RETRY_S = 0.2
@@ -211,9 +212,27 @@ class Worker:
             self._edge_ms = self._hive.presence.edge_ms
             self._row_people = two_digits(self._hive.presence.count_live(self._hive.now_ms))
             self._metrics.at_edge(self._row_people, self._hive.shakes.take_count())
-        self._metrics.feed_lag(self._hive.feeds.lag_s())
-        row = {"pid": os.getpid(), "at_ms": time.time_ns() // 1_000_000, "people": self._row_people, **status}
+        self._metrics.at_work(self._at_work())
+        row = {
+            "pid": os.getpid(),
+            "host": _HOST,
+            "at_ms": time.time_ns() // 1_000_000,
+            "people": self._row_people,
+            "lag_s": half_seconds(self._hive.lag_s()),
+            **status,
+        }
         await self._state.call("HSET", keys.workers(), self._name, orjson.dumps(row))
+
+    def _at_work(self) -> AtWork:
+        hive = self._hive
+        return AtWork(
+            workers_ready=hive.ready()[0],
+            lag_s=hive.lag_s(),
+            leases_missing=len(hive.leases.missing()),
+            streams_led=len(hive.led()),
+            streams=hive.shards.count + 1,
+            read_only=self._context.read_only(),
+        )
 
     async def _forget_the_gone(self) -> None:
         """Rows of workers that were killed: nobody else removes them."""

@@ -239,9 +239,21 @@ class Hive:
         """A number that changes whenever the right to answer about people was lost; None while it is not held."""
         return self.leases.generation if self.leases.holds() else None
 
+    def lag_s(self) -> float:
+        """Seconds since all that stood in the feeds was folded, of the one that is the furthest behind."""
+        return max(self.feeds.lag_s(), self.shake_feed.lag_s())
+
+    def led(self) -> list[str]:
+        """Tags of the streams that this worker leads."""
+        return self._housekeeping.led if self._housekeeping is not None else []
+
     def status(self) -> dict[str, object]:
-        """What this worker has folded: for `doctor` and the status row."""
+        """What this worker has folded, holds and leads: for `doctor` and the status row."""
         return {
+            "id": self.worker,
+            "not_ready": self.ready()[1],
+            "without_lease": self.leases.missing(),
+            "led": self.led(),
             "offsets": ["{}-{}".format(*follower.position) for follower in self.feeds.followers],
             "hive_ms": self.now_ms,
             "epoch_ms": self.feeds.epoch_ms,

@@ -157,6 +157,11 @@ class Housekeeping:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def led(self) -> list[str]:
+        """Tags of the streams that this worker leads."""
+        return [keeper.tag for keeper in self._keepers if keeper.token is not None]
+
     async def resign(self) -> None:
         """After :meth:`run` was cancelled: others may lead without waiting. Never raises for a state that is away."""
         await asyncio.gather(*(keeper.resign() for keeper in self._keepers), return_exceptions=True)

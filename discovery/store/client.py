@@ -111,6 +111,14 @@ class State:
                 return await self._ask(command, None, node, within_s)
         raise StateAway("this node of the state is no master any more")
 
+    async def call_node(self, name: str, *command: Argument, within_s: float | None = None) -> Any:
+        """:meth:`call` on any node of :meth:`nodes`, a replica too, for INFO. Raises StateAway when it is gone."""
+        topology = self._known()
+        for node in (*topology.masters(), *topology.replicas()):
+            if node.name == name:
+                return await self._ask(command, None, node, within_s)
+        raise StateAway("no node of the state has this name now")
+
     def connection_at(self, master: str) -> AbstractConnection:
         """A connection apart to the master of that name, not yet connected; the caller disconnects it."""
         for node in self._known().masters():

@@ -93,6 +93,7 @@ class Follower:
         self._order = count()
         self._moved_at_s = 0.0
         self._read_at_s = 0.0
+        self._level_at_s = float("-inf")  # when all that stood in the stream was folded
         self.restart(None)
 
     def restart(self, place: Place | None) -> None:
@@ -107,6 +108,7 @@ class Follower:
         self.bytes_folded = 0
         self._following = False
         self._at_end_s: float | None = None
+        self._read_to_end = False  # by the last read
         self._busy = False
         self._failure: Exception | None = None
         self._doubted = False
@@ -137,6 +139,8 @@ class Follower:
             await self._read_once(self._state.call, block_ms=None)
         self.caught_up = self._following = True
         self._read_at_s = self._moved_at_s = self._monotonic()
+        if not self._unfolded:
+            self._level_at_s = self._read_at_s
 
     @property
     def connected(self) -> bool:
@@ -150,6 +154,10 @@ class Follower:
     def unread_s(self) -> float:
         """Seconds since a read came back."""
         return self._monotonic() - self._read_at_s
+
+    def lag_s(self) -> float:
+        """Seconds since all that stood in the stream was folded here; in silence at most the time between ticks."""
+        return self._monotonic() - self._level_at_s
 
     def doubt(self) -> None:
         """The state may have been emptied or replaced under us: :meth:`follow` raises FeedGap at its next read."""
@@ -222,7 +230,8 @@ class Follower:
             await self._verify(call, last, checksum)
         self._busy = sent_s - self._read_at_s < _PACE_S and bool(entries)
         self._read_at_s = self._monotonic()
-        if len(entries) < _READ_COUNT:
+        self._read_to_end = len(entries) < _READ_COUNT
+        if self._read_to_end:
             self._at_end_s = sent_s
         self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
         self._fold_what_may()
@@ -259,6 +268,8 @@ class Follower:
             while self._unfolded and self._fold_next(self._unfolded[0]):
                 self._unfolded.popleft()
                 self._time_of_next = None
+            if not self._unfolded and self._read_to_end:
+                self._level_at_s = self._read_at_s
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
             raise

@@ -115,8 +115,8 @@ class Feeds:
         return self.followers[self.shards.of(user)]
 
     def lag_s(self) -> float:
-        """Seconds since the shard that was read the longest ago was read."""
-        return max((follower.unread_s() for follower in self.followers), default=float("inf"))
+        """Seconds since all that stood in the feed was folded, of the shard that is the furthest behind."""
+        return max((follower.lag_s() for follower in self.followers), default=float("inf"))
 
     # --- life of one shard ---
 

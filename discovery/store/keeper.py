@@ -66,6 +66,11 @@ class StreamKeeper:
         self._folded_ms = 0
 
     @property
+    def tag(self) -> str:
+        """Of the stream."""
+        return self._leader.tag
+
+    @property
     def token(self) -> str | None:
         """``worker|token`` while this worker leads the stream, else None."""
         return self._leader.token

@@ -22,10 +22,14 @@ class ReadyHive:
 
     def __init__(self) -> None:
         self.state = (True, "")
+        self.lag = 0.2
         self.stores = self
 
     def ready(self) -> tuple[bool, str]:
         return self.state
+
+    def lag_s(self) -> float:
+        return self.lag
 
     def key_allows(self, brand: str, key: str) -> bool:
         return (brand, key) == ("acme", "nh_sk_acme")

@@ -15,7 +15,7 @@ import structlog
 
 from api import logs
 from api.main import create_admin_app, create_app
-from api.metrics import Metrics, two_digits
+from api.metrics import AtWork, Metrics, two_digits
 from api.openapi import contexts
 from api.routes import ROUTERS
 
@@ -28,18 +28,20 @@ async def test_healthz_and_readyz() -> None:
     hive = ReadyHive()
     async with client(create_app(hive, settings(), lambda: NOW_S)) as one:
         assert (await one.get("/healthz")).json() == {"status": "ok"}
-        assert (await one.get("/readyz")).json() == {"status": "ok"}
-        hive.state = (False, "reading the feed")
+        assert (await one.get("/readyz")).json() == {"status": "ok", "lag_s": 0.0}
+        hive.state, hive.lag = (False, "reading the feed"), 2.7
         response = await one.get("/readyz")
         assert (response.status_code, response.json()["code"]) == (503, "not_ready")
-        assert response.json()["detail"] == "reading the feed"
+        assert (response.json()["detail"], response.json()["lag_s"]) == ("reading the feed", 2.5)
         assert response.headers["retry-after"] == "1"
         assert (await one.get("/healthz")).status_code == 200
+        hive.lag = float("inf")  # nothing has been folded yet
+        assert "lag_s" not in (await one.get("/readyz")).json()
 
 
 async def test_readyz_shows_weak_durability() -> None:
     async with client(app_with(durability="weak")) as one:
-        assert (await one.get("/readyz")).json() == {"status": "ok", "durability": "weak"}
+        assert (await one.get("/readyz")).json() == {"status": "ok", "durability": "weak", "lag_s": 0.0}
 
 
 @pytest.mark.parametrize("page", ["/", "/docs", "/problems", "/problems/invalid"])
@@ -150,7 +152,7 @@ async def test_metrics_need_the_operator_and_hold_fixed_labels() -> None:
             await one.get(path)
         assert (await one.get("/metrics")).status_code == 404
     metrics.at_edge(12_345, 678)
-    metrics.feed_lag(0.25)
+    metrics.at_work(AtWork(True, 1.74, 2, 3, 17, False))
     async with client(create_admin_app(ReadyHive(), settings(), lambda: NOW_S, metrics)) as one:
         assert (await one.get("/metrics")).status_code == 401
         assert (await one.get("/metrics", headers=bearer())).status_code == 403
@@ -162,7 +164,12 @@ async def test_metrics_need_the_operator_and_hold_fixed_labels() -> None:
         'nearhive_request_seconds_count{operation="healthz"} 1.0',
         "nearhive_people 12000.0",
         "nearhive_shakes 680.0",
-        "nearhive_feed_lag_seconds 0.25",
+        "nearhive_feed_lag_seconds 1.5",
+        "nearhive_workers_ready 1.0",
+        "nearhive_leases_missing 2.0",
+        "nearhive_streams_led 3.0",
+        "nearhive_streams 17.0",
+        "nearhive_read_only 0.0",
     ):
         assert line in text.splitlines()
     assert "48.85" not in text
@@ -189,7 +196,7 @@ for number in range(3):
     if pid == 0:
         made.request("healthz", 200, 0.001)
         made.at_edge(1234, 5)
-        made.feed_lag(float(number))
+        made.at_work(metrics.AtWork(number != 1, float(number), number, 1, 17, number == 2))
         os._exit(0)
     children.append(pid)
 for pid in children:
@@ -215,7 +222,10 @@ def test_metrics_of_several_processes_are_one(tmp_path: Path) -> None:
     before, after = done.stdout.split("AFTER")
     assert 'nearhive_requests_total{operation="healthz",status="200"} 3.0' in before
     assert "nearhive_people 1200.0" in before
-    assert "nearhive_feed_lag_seconds 2.0" in before
+    lines = before.splitlines()
+    shown = {"feed_lag_seconds": 2, "workers_ready": 2, "leases_missing": 3, "streams_led": 3, "streams": 17}
+    for name, value in (shown | {"read_only": 1}).items():
+        assert f"nearhive_{name} {float(value)}" in lines
     assert 'nearhive_requests_total{operation="healthz",status="200"} 3.0' in after
     assert "nearhive_feed_lag_seconds 2.0" not in after
 
