@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from api.state_cli import state_app
+
 if TYPE_CHECKING:
     from api.operator_client import OperatorClient
     from api.settings import Settings
@@ -32,6 +34,7 @@ brand_app = typer.Typer(no_args_is_help=True, help="Brands and their keys.")
 stores_app = typer.Typer(no_args_is_help=True, help="Stores of a brand.")
 app.add_typer(brand_app, name="brand")
 app.add_typer(stores_app, name="stores")
+app.add_typer(state_app, name="state")
 
 Url = Annotated[str, typer.Option("--url", help="Where the service is.")]
 AdminKey = Annotated[str, typer.Option("--admin-key", help="Operator key; else NEARHIVE_ADMIN_KEY, else DATA_DIR's.")]

@@ -25,6 +25,7 @@ from api.children import Lifeline, Main, Ready, SharedFlag, Slot
 from api.listen import PortRefused, close_all, listen, port_of
 from api.metrics import forget_process
 from discovery.errors import StateAway
+from discovery.store import world_record
 from discovery.store.client import DurabilityRefused, State, StateFault, StateUrlRefused
 from discovery.store.data_dir import DataDir, DataDirBusy, DataDirUnsafe
 from discovery.store.embedded import EmbeddedServer, ServerFailed, ServerMissing
@@ -52,6 +53,8 @@ _START_REFUSALS = (
     StateFault,
     StateUrlRefused,
     WorldTooNew,
+    world_record.Moved,
+    world_record.Unfinished,
 )
 
 log = structlog.get_logger("nearhive.supervisor")
@@ -243,6 +246,7 @@ class Supervisor:
             if self._read_only():  # nothing can be written, and the workers will find what there is
                 return "always"
             durability = await self._state.check_durability(weak=self._plan.durability_weak)
+            await world_record.refuse_elsewhere(self._state)
             await open_world(self._state, shards=shards_of_a_new_world(self._plan.state_url))
         except StateAway as away:
             if self._server is not None:

@@ -30,7 +30,7 @@ from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.shard_packing import unpack
 from discovery.shard_state import ShardedPeople
-from discovery.store import keys
+from discovery.store import keys, world_record
 from discovery.store.checkpoints import Checkpoints
 from discovery.store.client import State, StateFault
 from discovery.store.feed import FeedGap, Follower, Place
@@ -45,6 +45,7 @@ from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
 
 _RETRY_S = 0.2
+_MOVE_LOOK_S = 0.5
 
 log = structlog.get_logger("nearhive.hive")
 
@@ -154,10 +155,11 @@ class Hive:
         return self.feeds.now_ms
 
     async def start(self, new_world_shards: int = 1) -> None:
-        """Fold everything that stands, take leases, then follow. Raises StateAway, WorldTooNew.
+        """Fold everything that stands, take leases, then follow. Raises StateAway, WorldTooNew, Moved, Unfinished.
 
         ``new_world_shards``: for a state that holds no world yet.
         """
+        await world_record.refuse_elsewhere(self.state)
         self.shards.count = await open_world(self.state, shards=new_world_shards)
         self.feeds.open()
         loaded = [NewsPosition(self.store_news, shard) for shard in self.shards.all()]
@@ -167,7 +169,7 @@ class Hive:
         await self.stores.load_all()
         await self.leases.renew()
         self.presence.keep_digests()
-        follow = self.feeds.follow, self._follow_shakes, self.leases.run
+        follow = self.feeds.follow, self._follow_shakes, self.leases.run, self._watch_for_a_move
         self._tasks = [asyncio.create_task(task()) for task in follow]
 
     def keep_house(self, epoch_ms: int) -> None:
@@ -261,6 +263,14 @@ class Hive:
             "shake_offset": "{}-{}".format(*self.shake_feed.position),
             "shake_digest": f"{self._shake_fold.digest():016x}",
         }
+
+    async def _watch_for_a_move(self) -> None:
+        """While the state is copied elsewhere nothing is changed here: what is answered must be in the copy."""
+        while True:
+            await asyncio.sleep(_MOVE_LOOK_S)
+            with contextlib.suppress(StateAway, StateFault):
+                moved = await self.state.call("HGET", keys.world(), world_record.MOVED_TO)
+                self.state.refuse_changes(None if moved is None else "the state is moving to another server")
 
     # --- shakes ---
 

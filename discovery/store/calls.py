@@ -71,6 +71,11 @@ class Call:
         """Whether its answer is a promise to keep something."""
         return self.script.lasting if self.script is not None else str(self.command[0]).upper() not in _READS
 
+    @property
+    def changes(self) -> bool:
+        """Whether it may change anything: every script, and all but the commands known to read."""
+        return self.script is not None or self.writes
+
     def fail(self, error: BaseException) -> None:
         """Answer with a failure, unless nobody waits any more."""
         if not self.answer.done():

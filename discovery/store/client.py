@@ -45,6 +45,7 @@ class State:
         self._url = url
         self._deadline_s = deadline_s
         self._topology: Topology | None = None
+        self._refusal: str | None = None
         self._durability = durability.WEAK
         self._blocking: set[Blocking] = set()
 
@@ -79,6 +80,10 @@ class State:
             await topology.close()
         for blocking in list(self._blocking):
             await blocking.aclose()
+
+    def refuse_changes(self, reason: str | None) -> None:
+        """From now on only plain reads are sent, and all else fails with ``reason``; None: everything is again."""
+        self._refusal = reason
 
     async def run(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, within_s: float | None = None
@@ -225,6 +230,8 @@ class State:
     async def _ask(self, command: Command, script: Script | None, node: Node, within_s: float | None) -> Any:
         loop = asyncio.get_running_loop()
         call = Call(command, script, loop.create_future())
+        if self._refusal is not None and call.changes:
+            raise StateAway(self._refusal)
         node.submit(call)
         deadline_s = self._deadline_s if within_s is None else within_s
         timer = loop.call_later(deadline_s, _give_up, call, deadline_s)  # half the cost of asyncio.timeout
