@@ -1,42 +1,67 @@
-"""What is running, for `nearhive doctor`: the state server, where data is, and what each worker has folded."""
+"""What is running, for `nearhive doctor`: the state and its nodes, where data is, and what each worker has folded."""
 
 import asyncio
-import time
-from typing import Any
+import socket
 
-import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from api import state_report
 from api.access import StoreHive
 from api.auth import OperatorOnly
 from api.settings import Settings
 from api.strict_json import StrictRoute
 from discovery.hive import Hive
-from discovery.store import keys
 
 router = APIRouter(prefix="/v1/app/status", tags=["app backend"], route_class=StrictRoute)
 
-_FRESH_MS = 5000
+_HOST = socket.gethostname()
 
 
-class ServerOut(BaseModel):
-    """The state server."""
+class NodeOut(BaseModel):
+    """One server of the state; ``name`` is host:port on Cluster, else empty. Only ``away`` counts of one that is."""
 
-    kind: str
     name: str
-    version: str
-    binary: str
-    pid: int
+    role: str
+    away: bool
+    server: str = ""
+    version: str = ""
+    binary: str = ""
+    pid: int = 0
+    memory_bytes: int = 0
+    appendonly: bool = False
+    appendfsync: str = ""
+    writes_fail: bool = False
+    replicas_in_sync: int = 0
+    link_down: bool = False
+
+
+class StateOut(BaseModel):
+    """The state. ``footing``: embedded, one server or cluster; ``durability``: as it was found, not as it was set."""
+
+    footing: str
     durability: str
+    away: bool
+    read_only: bool
+    format: int
+    shards: int
+    moved_to: str
+    unfinished: str
+    nodes: list[NodeOut]
 
 
 class WorkerOut(BaseModel):
-    """One worker's row, written every second; digests by epoch edge (ms)."""
+    """One worker's row, written every second; digests by epoch edge (ms). Earlier versions say less."""
 
     worker: str
     pid: int
     at_ms: int
+    id: str = ""
+    host: str = ""
+    not_ready: str = ""
+    lag_s: float | None = None
+    without_lease: list[int] = []
+    led: list[str] = []
     offsets: list[str]
     hive_ms: int
     epoch_ms: int
@@ -55,21 +80,26 @@ class CheckpointOut(BaseModel):
 
 
 class StreamOut(BaseModel):
-    """A shard of the people feed (``s00`` ...) or the shakes; its ``leader`` ticks, checkpoints and trims it."""
+    """A shard of the people feed (``s00`` ...) or the shakes; its ``leader`` ticks, checkpoints and trims it.
+
+    ``leader`` is a worker, empty when the one that led last does not report. ``entries``: null when its node is away.
+    """
 
     stream: str
-    entries: int
+    entries: int | None
     leader: str
     checkpoint: CheckpointOut | None
 
 
 class StatusOut(BaseModel):
-    """The whole report."""
+    """The whole report. ``host`` is the one that answered, which should have ``workers_here`` workers."""
 
     version: str
+    host: str
+    workers_here: int
     data_dir: str
     epoch_s: float
-    server: ServerOut
+    state: StateOut
     workers: list[WorkerOut]
     streams: list[StreamOut]
 
@@ -78,54 +108,40 @@ class StatusOut(BaseModel):
 async def get_status(request: Request, _operator: OperatorOnly, hive: StoreHive) -> StatusOut:
     """What is running. People are counted at epoch edges, to two significant digits."""
     settings: Settings = request.app.state.settings
+    state, streams, workers = await asyncio.gather(
+        _state(hive, settings, request.app.state.read_only()),
+        state_report.streams(hive),
+        state_report.workers(hive.state, _HOST),
+    )
+    name_of = {row.get("id", ""): row["worker"] for row in workers}
+    for stream in streams:
+        stream["leader"] = name_of.get(stream["leader"], "")
     return StatusOut.model_validate(
         {
             "version": request.app.version,
+            "host": _HOST,
+            "workers_here": settings.workers,
             "data_dir": "" if settings.state_url else str(settings.data_dir.absolute()),
             "epoch_s": hive.feeds.epoch_ms / 1000,
-            "server": await _server(hive, settings),
-            "workers": await _workers(hive),
-            "streams": await _streams(hive),
+            "state": state,
+            "workers": workers,
+            "streams": streams,
         }
     )
 
 
-async def _server(hive: Hive, settings: Settings) -> dict[str, Any]:
-    lines = (await hive.state.call("INFO", "server")).decode().splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    name = info.get("server_name", "redis")
+async def _state(hive: Hive, settings: Settings, read_only: bool) -> dict[str, object]:
+    world, nodes = await asyncio.gather(state_report.world(hive.state), state_report.nodes(hive.state))
+    found = world or {}
+    url_footing = "cluster" if hive.state.is_cluster else "one server"
     return {
-        "kind": "url" if settings.state_url else "embedded",
-        "name": name,
-        "version": info.get(f"{name}_version", info.get("redis_version", "")),
-        "binary": info.get("executable", ""),
-        "pid": info.get("process_id", 0),
-        "durability": settings.durability,
+        "footing": url_footing if settings.state_url else "embedded",
+        "durability": hive.state.durability,
+        "away": world is None,
+        "read_only": read_only,
+        "format": int(found.get("format", 0)),
+        "shards": hive.shards.count,
+        "moved_to": found.get("moved_to", ""),
+        "unfinished": found.get("unfinished", ""),
+        "nodes": nodes,
     }
-
-
-async def _streams(hive: Hive) -> list[dict[str, Any]]:
-    tags = [*map(keys.shard_tag, hive.shards.all()), keys.SHAKE_TAG]
-    return await asyncio.gather(*(_stream(hive, tag) for tag in tags))
-
-
-async def _stream(hive: Hive, tag: str) -> dict[str, Any]:
-    entries, leader, flat = await asyncio.gather(
-        hive.state.call("XLEN", keys.feed(tag)),
-        hive.state.call("GET", keys.leader(tag)),
-        hive.state.call("HGETALL", keys.checkpoint(tag)),
-    )
-    found = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
-    return {
-        "stream": tag,
-        "entries": entries,
-        "leader": (leader or b"").partition(b"|")[0][:4].decode(),
-        "checkpoint": found or None,
-    }
-
-
-async def _workers(hive: Hive) -> list[dict[str, Any]]:
-    flat = await hive.state.call("HGETALL", keys.workers())
-    rows = [{"worker": name.decode(), **orjson.loads(row)} for name, row in zip(flat[::2], flat[1::2], strict=True)]
-    oldest_ms = time.time_ns() // 1_000_000 - _FRESH_MS
-    return sorted((row for row in rows if row["at_ms"] >= oldest_ms), key=lambda row: str(row["worker"]))
