@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
-from discovery.reports import ReportBatch
+from discovery.reports import ReportBatch, joined
 from geo import cells
 from geo.crowd import Crowd
 from geo.kernels import keyed, presence
@@ -64,6 +64,7 @@ class Presence:
         self.seen_ms = np.zeros(capacity, np.int64)  # last shake: its cell was shown without presence
         self.extended_edge_ms = np.zeros(capacity, np.int64)  # epoch in which the expiry last moved
         self.shown_until_ms = np.zeros(capacity, np.int64)  # until when strangers may be shown this person
+        self._in_crowd = np.zeros(capacity, np.bool_)  # members of the index, while there is one
         self.digests: OrderedDict[int, int] = OrderedDict()
         self._crowd: Crowd | None = None
         self._keep_digests = False
@@ -168,8 +169,30 @@ class Presence:
 
     def fold_reports(self, batch: ReportBatch, now_ms: int, shard: int = 0) -> None:
         """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared."""
+        self._fold_batch(self._slots_of(batch), batch, now_ms, shard)
+
+    def fold_run(self, batches: list[ReportBatch], now_ms: int, shard: int = 0) -> None:
+        """Apply batches that follow each other in the feed of a shard, the last at ``now_ms``, as ``fold_reports`` of
+        each would. No edge lies between them and they hold no shake.
+
+        They are applied as one batch. Then times and cells come out the same, for reports are taken in order and only a
+        shake keeps its own time. Who has cleared their position is the exception: the own report ends that for all of
+        its batch, so then each is applied alone.
+        """
+        run = joined(batches)
+        slots = self._slots_of(run)
+        if not self._people.cleared[slots].any():
+            self._fold_batch(slots, run, now_ms, shard)
+            return
+        for batch in batches:
+            self.fold_reports(batch, now_ms, shard)
+
+    def _slots_of(self, batch: ReportBatch) -> NDArray[np.int32]:
         slots = self._people.slots_or_new(batch.users)
         self.fit()
+        return slots
+
+    def _fold_batch(self, slots: NDArray[np.int32], batch: ReportBatch, now_ms: int, shard: int) -> None:
         self._people.fold_claims(slots, batch.flags)
         taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
         self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms, self.edges(shard))
@@ -201,7 +224,11 @@ class Presence:
         self.extended_edge_ms[slots[extended]] = edges.edge_ms
 
     def fold_clear(self, user: str, now_ms: int) -> None:
-        """The person cleared their position: gone now; the cell stays as anchor."""
+        """The person cleared their position: gone now; the cell stays as anchor.
+
+        Gone by ``cleared``, not by ``now_ms``: that is the time of this shard, and questions are asked at that of the
+        slowest, which may be seconds behind.
+        """
         slot = self._people.slot_or_new(user)
         self.fit()
         self._people.cleared[slot] = True
@@ -224,16 +251,17 @@ class Presence:
         """A suspension counts to the end of the stranger epoch of all, else it would end here and there at other
         times."""
         until_ms = self._people.strangers_until_ms(slots, self.stranger_edge_ms)
-        self.shown_until_ms[slots] = np.minimum(self.live_until_ms[slots], until_ms)
+        shown_ms = np.minimum(self.live_until_ms[slots], until_ms)
+        self.shown_until_ms[slots] = np.where(self._people.cleared[slots], 0, shown_ms)
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
-        newcomers = [int(slot) for slot in np.unique(slots) if int(slot) not in crowd]
+        newcomers = np.unique(slots[~self._in_crowd[slots]])
         if len(newcomers) > _DELTA_LIMIT:
             self._crowd = None
             return
-        keys = self._member_keys(np.array(newcomers, np.int32))
-        for slot, key in zip(newcomers, keys, strict=True):
-            crowd.add(self.stranger_cell(slot), int(key), slot)
+        for slot, key in zip(newcomers.tolist(), self._member_keys(newcomers).tolist(), strict=True):
+            crowd.add(self.stranger_cell(slot), key, slot)
+        self._in_crowd[newcomers] = True
 
     # --- a shard's part ---
 
@@ -265,11 +293,14 @@ class Presence:
 
     def is_live(self, slot: int, now_ms: int) -> bool:
         """Whether the person has a live position."""
-        return slot < len(self.live_until_ms) and bool(self.live_until_ms[slot] > now_ms)
+        return slot < len(self.live_until_ms) and bool(
+            self.live_until_ms[slot] > now_ms and not self._people.cleared[slot]
+        )
 
     def count_live(self, now_ms: int) -> int:
         """How many people are live."""
-        return int(np.count_nonzero(self.live_until_ms > now_ms))
+        live = self.live_until_ms > now_ms
+        return int(np.count_nonzero(live & ~self._people.cleared[: len(live)]))
 
     def stranger_cell(self, slot: int) -> int:
         """The resolution-7 cell that strangers see or would see."""
@@ -296,6 +327,8 @@ class Presence:
         everyone = np.arange(len(self._people), dtype=np.int32)
         self._show(everyone)
         slots = everyone[self.shown_until_ms[everyone] > now_ms]
+        self._in_crowd[:] = False
+        self._in_crowd[slots] = True
         return Crowd(cells.parents(self.stranger[slots], STRANGER_RESOLUTION), self._member_keys(slots), slots)
 
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ and the UTF-8 ids end to end. Columns, so that a worker folds a batch without a 
 
 import struct
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,5 +75,21 @@ def unpack(payload: bytes) -> ReportBatch:
     ends = list(accumulate(lengths, initial=first))
     if ends[-1] != len(payload):
         raise ValueError(f"report batch has {len(payload)} bytes, expected {ends[-1]}")
-    users = [payload[a:b].decode() for a, b in pairwise(ends)]
+    text = payload[first:].decode()
+    if len(text) == len(payload) - first:  # ASCII: a character a byte
+        users = [text[a - first : b - first] for a, b in pairwise(ends)]
+    else:
+        users = [payload[a:b].decode() for a, b in pairwise(ends)]
     return ReportBatch(users, cells.astype(np.uint64), expiries.astype(np.int64), flags)
+
+
+def joined(batches: list[ReportBatch]) -> ReportBatch:
+    """Batches end to end."""
+    if len(batches) == 1:
+        return batches[0]
+    return ReportBatch(
+        users=list(chain.from_iterable(batch.users for batch in batches)),
+        cells=np.concatenate([batch.cells for batch in batches]),
+        expiries_ms=np.concatenate([batch.expiries_ms for batch in batches]),
+        flags=np.concatenate([batch.flags for batch in batches]),
+    )

@@ -121,10 +121,12 @@ class _Folding:
             fold.fold(0, kind, payload, now_ms)
 
         def on_time(now_ms: int, epoch_ms: int) -> bool:
-            presence.on_time(now_ms, epoch_ms)
+            if epoch_ms:
+                fold.announce(0, epoch_ms)
+                fold.cross_alone(0, now_ms)
             return True
 
-        self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic)
+        self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic, fold.settle)
 
     async def run(self) -> ShardState | None:
         """All that is folded; None for a feed that never had an entry. Raises FeedGap, CheckpointBroken."""

@@ -7,10 +7,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Iterable
 from functools import lru_cache
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from numpy.typing import NDArray
 
 from .errors import BadCursor
 
@@ -54,6 +57,17 @@ class Sealer:
     def hash64(self, purpose: str, *parts: str | bytes) -> int:
         """Keyed 64-bit hash of the parts, 0 <= h < 2**64; ("ab", "c") and ("a", "bc") differ."""
         return int.from_bytes(self._digest(purpose, parts, 8), "little")
+
+    def hash64_each(self, purpose: str, texts: Iterable[str]) -> NDArray[np.uint64]:
+        """``hash64`` of each text by itself, uint64[n]: half the time a hash."""
+        start = self._hasher(purpose, 8)
+        digests = []
+        for text in texts:
+            raw = text.encode()
+            digest = start.copy()
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+            digests.append(digest.digest())
+        return np.frombuffer(b"".join(digests), "<u8")
 
     def id128(self, purpose: str, *parts: str | bytes) -> str:
         """Keyed 128-bit id of the parts as 32 hex digits."""

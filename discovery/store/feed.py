@@ -32,8 +32,8 @@ _BLOCK_MS = 500
 _STALE_S = 2.0  # ticks come every 250 ms of silence: without any read for so long the server hangs
 _RETRY_S = 0.2
 _SURE_S = 5.0  # trimming leaves what came in the last 10 s: who was at the end so recently has missed nothing
-_PACE_S = 0.04  # under load entries gather for so long, else each would cost every worker a command
-_FEW_WAITERS = 8
+_PACE_S = 0.08  # under load others' entries gather for so long, else each would cost every worker a command
+_FEW_WAITERS = 8  # beyond, they are a load of their own
 _MOST_UNFOLDED = 50_000  # entries that wait for another shard's edge; beyond, the stream keeps them
 
 log = structlog.get_logger("nearhive.feed")
@@ -78,20 +78,29 @@ class Follower:
     """Reads one stream from its start, or a :class:`Place`, and hands (kind, payload, hive time) to ``fold`` in order.
 
     ``on_time(now_ms, epoch_ms)`` is called before each entry is folded. Where it returns False the entry and all later
-    ones wait, until :meth:`resume` asks again.
+    ones wait, until :meth:`resume` asks again. ``settle()`` is called after the last entry that could be folded for now:
+    until then ``fold`` may have gathered what it was told.
     """
 
     def __init__(
-        self, state: State, key: str, fold: Fold, on_time: Callable[[int, int], bool], monotonic: Callable[[], float]
+        self,
+        state: State,
+        key: str,
+        fold: Fold,
+        on_time: Callable[[int, int], bool],
+        monotonic: Callable[[], float],
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = state
         self.key = key
         self._fold = fold
         self._on_time = on_time
+        self._settle = settle
         self._monotonic = monotonic
         self._waiters: list[tuple[EntryId, int, asyncio.Future[None]]] = []
         self._order = count()
         self._moved_at_s = 0.0
+        self._pausing: asyncio.Future[None] | None = None
         self._read_at_s = 0.0
         self._level_at_s = float("-inf")  # when all that stood in the stream was folded
         self.restart(None)
@@ -104,12 +113,14 @@ class Follower:
         self.position: EntryId = (0, 0)
         self.checksum = 0
         self.caught_up = False
+        self.heard = False  # whether an entry came since the tail was folded: until then the clock is that of the tail
         self.entries_folded = 0  # ticks aside; both since the restart
         self.bytes_folded = 0
         self._following = False
         self._at_end_s: float | None = None
         self._read_to_end = False  # by the last read
         self._busy = False
+        self._brought_at_s = float("-inf")
         self._failure: Exception | None = None
         self._doubted = False
         self._unfolded: deque[_Read] = deque()
@@ -193,14 +204,26 @@ class Follower:
             await blocking.aclose()
 
     async def _pause(self) -> None:
-        """Let entries gather when they come fast, unless few writers wait here, for whom each millisecond counts."""
+        """Let entries gather when they come fast, until writers wait here, for whom each millisecond counts."""
         while len(self._unfolded) > _MOST_UNFOLDED and self._failure is None:  # noqa: ASYNC110
             await asyncio.sleep(_PACE_S)
         if self._failure is not None:
             raise self._failure
-        gathered_s = self._monotonic() - self._read_at_s
-        if not 0 < len(self._waiters) < _FEW_WAITERS and self._busy and gathered_s < _PACE_S:
-            await asyncio.sleep(_PACE_S - gathered_s)
+        pause_s = _PACE_S - (self._monotonic() - self._read_at_s)
+        if not self._busy or pause_s <= 0 or 0 < len(self._waiters) < _FEW_WAITERS:
+            return
+        loop = asyncio.get_running_loop()
+        self._pausing = loop.create_future()
+        timer = loop.call_later(pause_s, self._end_pause)
+        try:
+            await self._pausing
+        finally:
+            timer.cancel()
+            self._pausing = None
+
+    def _end_pause(self) -> None:
+        if self._pausing is not None and not self._pausing.done():
+            self._pausing.set_result(None)
 
     async def folded(self, entry: EntryId, deadline_s: float) -> None:
         """Return once ``entry`` is folded here. Raises StateAway(outcome_unknown) after ``deadline_s``."""
@@ -208,6 +231,8 @@ class Follower:
             return
         waiter = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiters, (entry, next(self._order), waiter))
+        if len(self._waiters) < _FEW_WAITERS:
+            self._end_pause()
         try:
             await asyncio.wait_for(waiter, deadline_s)
         except TimeoutError:
@@ -228,13 +253,22 @@ class Follower:
             raise FeedGap(self.key)
         if self._may_have_missed():
             await self._verify(call, last, checksum)
-        self._busy = sent_s - self._read_at_s < _PACE_S and bool(entries)
         self._read_at_s = self._monotonic()
+        self._note_load(len(entries))
         self._read_to_end = len(entries) < _READ_COUNT
         if self._read_to_end:
             self._at_end_s = sent_s
         self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
         self._fold_what_may()
+
+    def _note_load(self, entries: int) -> None:
+        """Entries come fast where one read after another brings some within two pauses; but there is no time to pause
+        while a read does not reach the end."""
+        if entries:
+            self._busy = self._read_at_s - self._brought_at_s < 2 * _PACE_S and entries < _READ_COUNT
+            self._brought_at_s = self._read_at_s
+        else:
+            self._busy = False
 
     def _may_have_missed(self) -> bool:
         """Whether entries after the last one read may have been removed before this read.
@@ -273,6 +307,8 @@ class Follower:
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
             raise
+        finally:
+            self._settle()
         self._wake()
 
     def _fold_next(self, read: _Read) -> bool:
@@ -293,6 +329,7 @@ class Follower:
         self.position, self.checksum = read.entry, checksum_of(read.kind, read.payload)
         self.bytes_folded += len(read.payload)
         self._moved_at_s = self._read_at_s
+        self.heard = self.caught_up
         return True
 
     def _wake(self) -> None:

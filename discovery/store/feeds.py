@@ -29,6 +29,10 @@ class FoldedPeople(Protocol):
         """Apply one entry."""
         ...
 
+    def settle(self) -> None:
+        """Apply what was held back of the entries told: nothing may be once a read is folded."""
+        ...
+
     def edge_of(self, shard: int) -> int:
         """The last edge (ms) that this shard has crossed."""
         ...
@@ -127,7 +131,9 @@ class Feeds:
         def on_time(now_ms: int, epoch_ms: int) -> bool:
             return self._may_pass(shard, now_ms, epoch_ms)
 
-        return Follower(self._state, keys.feed(keys.shard_tag(shard)), fold, on_time, self._monotonic)
+        return Follower(
+            self._state, keys.feed(keys.shard_tag(shard)), fold, on_time, self._monotonic, self._people.settle
+        )
 
     async def _follow(self, shard: int) -> None:
         while True:

@@ -48,6 +48,9 @@ class Told:
             self.published[edge_ms] = tuple(self.sums)
         return True
 
+    def settle(self) -> None:
+        """Nothing is held back here."""
+
 
 class Worker:
     """Feeds and what they folded into."""
