@@ -44,11 +44,16 @@ setup: .venv/.kernels ## Make .venv, install the pinned packages, compile and ca
 	@.venv/bin/python -c '$(WARM)'
 	@touch $@
 
+# Servers and tools that the tests start beside Python; see the script.
+.venv/.test-servers: .venv/.made tests/install-tools.sh
+	@bash tests/install-tools.sh
+	@touch $@
+
 run: setup ## Set up everything, then serve the living demo on 127.0.0.1:$PORT (8000)
 	@NEARHIVE_EPOCH_S=$${NEARHIVE_EPOCH_S:-30} exec .venv/bin/nearhive serve --demo \
 	  --host 127.0.0.1 --port $${PORT:-8000} --workers 2
 
-test: setup ## Set up everything, then run all tests (ARGS="-k shake" narrows)
+test: .venv/.test-servers setup ## Set up everything, then run all tests (ARGS="-k shake" narrows)
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-data: setup ## Run the real inputs of $NEARHIVE_TEST_DATA (../shared/data)
@@ -69,7 +74,7 @@ bench-service: ## Requests a second of the whole service (not built yet)
 	@echo "make bench-service is not built yet; make bench measures the engine." >&2; exit 1
 
 nightly: export NEARHIVE_TEST_SCALE ?= 10
-nightly: setup ## The same tests with bigger numbers (NEARHIVE_TEST_SCALE, 10), real inputs too where they are
+nightly: .venv/.test-servers setup ## The same tests with bigger numbers (NEARHIVE_TEST_SCALE, 10), real inputs too where they are
 	@.venv/bin/python -m pytest -o timeout=3600 $(ARGS)
 	@if [ -d "$(TEST_DATA)" ]; then .venv/bin/python -m pytest tests/data -o timeout=3600 $(ARGS); fi
 
