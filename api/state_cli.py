@@ -110,9 +110,11 @@ async def _plan(source: "State", target: str) -> Any:
 
 def _on(place: str, work: "Callable[[State], Coroutine[Any, Any, _T]]", *, to_fill: bool) -> _T:
     """What ``work`` gives for the state of a place. Raises Failed for whatever may go wrong."""
+    from api import logs
     from api.state_places import default_place, opened
 
     settings = _settings()
+    logs.configure("warning", "console")  # what was done is said in words; stdout is for results
     with _said(), opened(place or default_place(settings), settings, to_fill=to_fill) as url:
         return asyncio.run(_work(url, work, settings if to_fill else None))
 
