@@ -159,7 +159,7 @@ class World:
                 await asyncio.sleep(0)
 
     async def _ask_later(self, one: Connection, path: str, poll: str) -> None:
-        """Behind a long poll that ends while the worker sleeps: else the connection would be idle, and closed for it."""
+        """Behind a long poll that ends while the worker sleeps: a connection that is idle then is closed."""
         async with one._lock:
             one._writer.write(_head("GET", poll, self._me, None))
             await self._all_left.wait()
