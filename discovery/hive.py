@@ -231,6 +231,8 @@ class Hive:
                 return False, "the state is not answering"
             if follower.idle_s() > self.rules.ticks_missed_after_s:
                 return False, "time stands still: no ticks come"
+            if self._housekeeping is not None and not follower.heard:
+                return False, "no tick has come yet: who expired meanwhile is not known"
         if not self.leases.holds():
             return False, "this worker does not hold its lease: others may have changed what it has not folded"
         if self._held_for:

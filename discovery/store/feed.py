@@ -78,7 +78,7 @@ class Follower:
     """Reads one stream from its start, or a :class:`Place`, and hands (kind, payload, hive time) to ``fold`` in order.
 
     ``on_time(now_ms, epoch_ms)`` is called before each entry is folded. Where it returns False the entry and all later
-    ones wait, until :meth:`resume` asks again. ``settle()`` is called after the last entry that could be folded for now:
+    ones wait, until :meth:`resume` asks again. ``settle()`` is called after the last entry that could be folded:
     until then ``fold`` may have gathered what it was told.
     """
 
