@@ -208,8 +208,17 @@ class People:
     def adult_with(self, slot: int | None, claim: str | None) -> bool:
         """Like ``is_adult`` with the claim of the token at hand; also for who is not known yet."""
         app = AGE_UNKNOWN if slot is None else int(self.age_app[slot])
-        values = {app, AGES.index(claim)} - {AGE_UNKNOWN}
-        return AGE_MINOR not in values and (AGE_ADULT in values or not self._require_age)
+        return self._adult_by(app, AGES.index(claim))
+
+    def adult_after(self, slot: int | None, age: str | None) -> bool:
+        """Like ``is_adult`` once the app has set ``age`` (None: what it set before); also for who is not known yet."""
+        app, claim = (
+            (AGE_UNKNOWN, AGE_UNKNOWN) if slot is None else (int(self.age_app[slot]), int(self.age_claim[slot]))
+        )
+        return self._adult_by(app if age is None else AGES.index(age), claim)
+
+    def _adult_by(self, *ages: int) -> bool:
+        return AGE_MINOR not in ages and (AGE_ADULT in ages or not self._require_age)
 
     def _adults(self, slots: NDArray[Any]) -> NDArray[np.bool_]:
         app, claim = self.age_app[slots], self.age_claim[slots]

@@ -110,14 +110,14 @@ class Settings:
             change |= self._visibility_change(visibility, None)
         if age is not None:
             change["age"] = age
-        if visibility == "everyone" and not self._adult_after(user, age):
+        if visibility == "everyone" and not self._people.adult_after(self._people.slot(user), age):
             raise AdultsOnly("showing to everyone is for adults: set `age` to adult as well")
         if suspended is not None:
             change["suspended"] = suspended
         if consent is not None:
             change["consent"] = consent
         if visibility is not None and consent is None:
-            await self._write_judged(user, lambda shown: _narrowing(shown, visibility, change))
+            await self._write_judged(user, lambda _: _narrowing(self.view(user), visibility, change))
         elif change:
             await self._write(user, change)
         return self.view(user)
@@ -138,11 +138,6 @@ class Settings:
         slot = self._people.slot(user)
         return VISIBILITIES[NOBODY if slot is None else int(self._people.visibility[slot])]
 
-    def _adult_after(self, user: str, age: str | None) -> bool:
-        if age == "minor":
-            return False
-        return self._people.adult_with(self._people.slot(user), age)
-
     async def _write(self, user: str, change: dict[str, Any], expected: str = "") -> bool:
         """Change the record and fold it; False when ``expected`` is not the visibility that stands there."""
         fields = [part for name, value in change.items() for part in (name, _text(value))]
@@ -154,10 +149,13 @@ class Settings:
         return bool(changed)
 
 
-def _narrowing(shown: str, visibility: str, change: dict[str, Any]) -> dict[str, Any]:
-    """``change`` if it does not widen; else it needs consent."""
-    if VISIBILITIES.index(visibility) > VISIBILITIES.index(shown):
+def _narrowing(standing: SettingsView, visibility: str, change: dict[str, Any]) -> dict[str, Any]:
+    """``change`` if it does not widen, and not for longer than stands; else it needs consent."""
+    if VISIBILITIES.index(visibility) > VISIBILITIES.index(standing.visibility):
         raise Invalid("widening visibility needs the person's consent", field="consent")
+    lapses_ms = standing.visible_until_ms
+    if visibility == standing.visibility and lapses_ms is not None:
+        return {**change, "until": min(change["until"] or lapses_ms, lapses_ms)}
     return change
 
 
