@@ -151,15 +151,21 @@ class Positions:
             raise NotVisible(f"only who is visible to {VISIBILITIES[least]} sees this")
 
     async def report_many(self, rows: Sequence[AppPosition]) -> list[bool]:
-        """The app's reports; False marks a row whose person has cleared their position themselves."""
+        """The app's reports; False marks a row whose person has cleared their position themselves.
+
+        Of several rows of one person the last counts: all are of one instant, and one state machine takes one report.
+        """
+        last = {row.user: index for index, row in enumerate(rows)}
         slots = [self._people.slot(row.user) for row in rows]
         kept = np.array([self.kept_cell(slot) for slot in slots], np.uint64)
         candidates = snap_many([row.point for row in rows], kept)
         allowed = [slot is None or not self._people.cleared[slot] for slot in slots]
         reports = []
-        for row, slot, cell, may in zip(rows, slots, candidates, allowed, strict=True):
+        for index, (row, slot, cell, may) in enumerate(zip(rows, slots, candidates, allowed, strict=True)):
+            if not may or last[row.user] != index:
+                continue
             expiry_ms = self._expiry_ms(slot, row.ttl_s)
-            if may and self._changes(slot, int(cell), expiry_ms):
+            if self._changes(slot, int(cell), expiry_ms):
                 reports.append(Report(row.user, int(cell), expiry_ms, 0))
         if reports:
             await self._queues.add(reports)

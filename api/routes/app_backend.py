@@ -121,7 +121,7 @@ _Row = TypeVar("_Row", bound=Model)
 @router.post("/positions")
 @body_limit(LIST_BODY)
 async def post_positions(body: PositionsIn, _operator: OperatorOnly, hive: HiveDep) -> PositionsOut:
-    """Report positions of many users; the same rules as their own report."""
+    """Report positions of many users; the same rules as their own report. Of several rows of a user the last counts."""
     rows, rejected = _judge(_POSITION, body.positions)
     taken: list[tuple[int, AppPosition]] = []
     for index, row in rows:
