@@ -232,3 +232,22 @@ def test_new_people_by_the_batch_get_their_own_slot_hash_and_shard(seed: int) ->
     every = [people.of_shard(shard).tolist() for shard in range(SHARDS)]
     assert sorted(slot for slots in every for slot in slots) == list(range(len(people)))
     assert all(every)
+
+
+def test_a_clear_counts_at_once_though_another_shard_is_behind() -> None:
+    """A shard's entries have its own time; questions are asked at the time of the slowest."""
+    worker = Worker()
+    user = USERS[0]
+    shard = Shards(SHARDS).of(user)
+    reported = Entry(START_MS, EPOCH_MS, ((user, CELLS8[0], START_MS + 9_000_000),))
+    for number in range(SHARDS):
+        worker.replay(number, [Entry(START_MS, EPOCH_MS), *([reported] if number == shard else [])])
+    worker.people.fold_settings({"u": user, "visibility": "everyone", "until": 0}, START_MS)
+    slot = worker.people.slot(user)
+    assert slot is not None
+    assert slot in worker.presence.crowd(START_MS)
+    worker.presence.fold_clear(user, START_MS + 2000)
+    slowest_ms = START_MS + 1
+    assert not worker.presence.is_live(slot, slowest_ms)
+    assert worker.presence.count_live(slowest_ms) == 0
+    assert worker.presence.shown_until_ms[slot] <= slowest_ms

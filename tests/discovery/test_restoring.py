@@ -1,0 +1,65 @@
+"""A shard that is restored: nothing of it is answered, led or written until all of it stands again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from discovery.hive import Hive
+from discovery.shard_packing import pack
+from discovery.shard_state import state_of
+from discovery.store import keys
+from discovery.store.checkpoints import Checkpoints, Written
+from discovery.store.client import State
+from tests.world import PARIS, World
+
+TAG = keys.shard_tag(0)
+LEADER = "other|1"
+
+
+@pytest_asyncio.fixture
+async def shown(world: World) -> AsyncIterator[World]:
+    """Somebody whom a viewer sees."""
+    for user in ("viewer", "somebody"):
+        await world.place(user, *PARIS)
+    assert await sees(world.hive)
+    yield world
+
+
+async def sees(hive: Hive) -> bool:
+    return any(one.user == "somebody" for one in (await hive.nearby.page("viewer", 5000, 30, None)).people)
+
+
+async def write_checkpoint(hive: Hive, version: str) -> Written:
+    """Of shard 0 as it stands, by another worker that leads."""
+    people, follower = hive._sharded, hive.feeds.followers[0]
+    taken = people.snapshot(0, follower.place, people.room(0))
+    await hive.state.call("SET", keys.leader(TAG), f"{LEADER}|1")
+    meta = {"edge_ms": taken.head.edge_ms}
+    return await Checkpoints(hive.state, TAG).write(LEADER, version, pack(state_of(taken)), taken.head.place.position, meta)
+
+
+async def restored(hive: Hive) -> None:
+    async with asyncio.timeout(5):
+        while not hive.ready()[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_who_was_admitted_before_is_not_answered_from_a_shard_half_restored(shown: World) -> None:
+    """The checkpoint is older than a block, and puts people back before blocks."""
+    hive = shown.hive
+    assert (await write_checkpoint(hive, "v1")).outcome == "ok"
+    await hive.safety.block("somebody", "viewer")
+    admitted = hive.lease_generation()
+    assert admitted is not None
+    hive.feeds.doubt(0)
+    looks = refused = 0
+    while looks < 20 or refused == 0 or not hive.ready()[0]:
+        await asyncio.sleep(0)
+        if hive.lease_generation() is None:
+            refused += 1
+            continue
+        looks += 1
+        live = hive.presence.is_live(hive.people.slots_or_new(["viewer"])[0], hive.now_ms)
+        assert live, "the viewer's own position is gone for a moment"
+        assert not await sees(hive)
