@@ -240,8 +240,9 @@ class Hive:
         return (True, "") if self.feeds.epoch_ms else (False, "no tick has been seen yet")
 
     def lease_generation(self) -> int | None:
-        """A number that changes whenever the right to answer about people was lost; None while it is not held."""
-        return self.leases.generation if self.leases.holds() else None
+        """A number that changes whenever the right to answer about people was lost; None while it is not held, and
+        while a shard is being restored: who was admitted before must not be answered from half of it."""
+        return self.leases.generation if self.feeds.whole and self.leases.holds() else None
 
     def lag_s(self) -> float:
         """Seconds since all that stood in the feeds was folded, of the one that is the furthest behind."""

@@ -112,7 +112,12 @@ class Feeds:
     def restored(self) -> bool:
         """Whether every shard is folded to where its feed ended, and all stand in the same epoch."""
         edges = {self._people.edge_of(shard) for shard in self.shards.all()}
-        return bool(self.followers) and len(self._in_step) == self.shards.count and len(edges) == 1
+        return bool(self.followers) and self.whole and len(edges) == 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether no shard is being restored."""
+        return len(self._in_step) == self.shards.count
 
     def of(self, user: str) -> Follower:
         """The feed of a person's shard."""
@@ -160,6 +165,7 @@ class Feeds:
         self._in_step.discard(shard)
         self._waiting_at.pop(shard, None)
         follower = self.followers[shard]
+        follower.restart(None)  # at once: who leads, holds or snapshots by its place must not while it is put back
         follower.restart(await self._restore(shard))
         await follower.catch_up()
         self._in_step.add(shard)
