@@ -53,7 +53,7 @@ class Checkpointer:
         self._worker = worker
         self._monotonic = monotonic
         self._written = 0
-        self._led_by: str | None = None
+        self._led_by: tuple[str, int] | None = None  # token, and how often the follower had been restarted
         self._since_s = 0.0
         self._counted = (0, 0)  # entries and bytes that the follower had folded at the current checkpoint
         self._current: Current | None = None
@@ -63,17 +63,18 @@ class Checkpointer:
         token = self._keeper.token
         if token is None or not self._follower.caught_up:
             self._led_by = None
-        elif token != self._led_by:
+        elif (token, self._follower.restarts) != self._led_by:
             await self._begin(token)
         elif is_due(self._progress()):
             await self._write(token)
 
     async def _begin(self, token: str) -> None:
-        """This worker has begun to lead: it counts from the current checkpoint, whoever wrote it."""
+        """This worker has begun to lead, or to fold anew: it counts from the current checkpoint, whoever wrote it."""
+        led_by = token, self._follower.restarts
         self._current = await self._checkpoints.current()
         self._counted = (0, 0)
         self._since_s = self._monotonic()
-        self._led_by = token
+        self._led_by = led_by
 
     def _progress(self) -> Progress:
         current, edges = self._current, self._presence.edges(self._shard)
@@ -100,6 +101,8 @@ class Checkpointer:
         meta = {"edge_ms": taken.head.edge_ms}
         written = await self._checkpoints.write(token, version, chunks, taken.head.place.position, meta)
         log.info("checkpoint", shard=self._shard, outcome=written.outcome, trimmed=written.trimmed)
+        if written.outcome == "lost":
+            self._follower.doubt()
         self._current = await self._checkpoints.current()
         self._counted = counted if written.outcome == "ok" else (0, 0)
 

@@ -29,7 +29,7 @@ _READ_TRIES = 5
 _FLIP = Script("checkpoint")
 _TRIM = Script("checkpoint_trim")
 
-Outcome = Literal["ok", "fenced", "changed", "behind", "lapsed"]
+Outcome = Literal["ok", "fenced", "changed", "behind", "lost", "lapsed"]
 
 
 class CheckpointBroken(Exception):
@@ -59,8 +59,9 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Written:
     """What :meth:`Checkpoints.write` did. Anything but ``ok`` changed nothing: ``fenced`` another leads, ``changed``
-    another checkpoint was made current meanwhile, ``behind`` the current one stands further on, ``lapsed`` a new chunk
-    expired before the flip. ``trimmed``: entries that left the feed."""
+    another checkpoint was made current meanwhile, ``behind`` the current one stands further on, ``lost`` the entry that
+    it stands on is not in the feed (a failover lost it, or the state was emptied), ``lapsed`` a new chunk expired before
+    the flip. ``trimmed``: entries that left the feed."""
 
     outcome: Outcome
     trimmed: int

@@ -99,6 +99,7 @@ class Follower:
         self._monotonic = monotonic
         self._waiters: list[tuple[EntryId, int, asyncio.Future[None]]] = []
         self._order = count()
+        self.restarts = 0
         self._moved_at_s = 0.0
         self._pausing: asyncio.Future[None] | None = None
         self._read_at_s = 0.0
@@ -107,6 +108,7 @@ class Follower:
 
     def restart(self, place: Place | None) -> None:
         """Forget what was read, and go on from ``place`` (None: the start of the stream). Writers go on waiting."""
+        self.restarts += 1
         self.hive = HiveTime()
         self.epoch_ms = 0
         self.now_ms = 0  # hive time of the last folded entry

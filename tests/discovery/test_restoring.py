@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from discovery.hive import Hive
+from discovery.housekeeping import Checkpointer
 from discovery.shard_packing import pack
 from discovery.shard_state import state_of
 from discovery.store import keys
 from discovery.store.checkpoints import Checkpoints, Written
 from discovery.store.client import State
-from tests.world import PARIS, World
+from tests.world import EPOCH_MS, PARIS, World
 
 TAG = keys.shard_tag(0)
 LEADER = "other|1"
@@ -39,9 +40,12 @@ async def write_checkpoint(hive: Hive, version: str) -> Written:
     return await Checkpoints(hive.state, TAG).write(LEADER, version, pack(state_of(taken)), taken.head.place.position, meta)
 
 
-async def restored(hive: Hive) -> None:
+async def restore(hive: Hive) -> None:
+    follower = hive.feeds.followers[0]
+    before = follower.restarts
+    hive.feeds.doubt(0)
     async with asyncio.timeout(5):
-        while not hive.ready()[0]:  # noqa: ASYNC110
+        while follower.restarts == before or not hive.ready()[0]:
             await asyncio.sleep(0.005)
 
 
@@ -63,3 +67,30 @@ async def test_who_was_admitted_before_is_not_answered_from_a_shard_half_restore
         live = hive.presence.is_live(hive.people.slots_or_new(["viewer"])[0], hive.now_ms)
         assert live, "the viewer's own position is gone for a moment"
         assert not await sees(hive)
+
+
+class Leading:
+    """A keeper that leads for ever."""
+
+    token = LEADER
+
+
+async def test_after_a_restore_checkpoints_are_due_as_before(shown: World) -> None:
+    """What was folded before the restore no longer counts, else as much again would have to come first."""
+    hive, clock_s = shown.hive, [0.0]
+    await hive.state.call("SET", keys.leader(TAG), f"{LEADER}|1")
+    parts = (hive._sharded, hive.presence, "w", lambda: clock_s[0])
+    checkpointer = Checkpointer(hive.state, 0, Leading(), hive.feeds.followers[0], *parts)  # type: ignore[arg-type]
+    written = []
+    for turn in range(3):
+        await checkpointer.step()
+        await hive.settings.change("somebody", bottles=turn != 1, claim="adult")
+        await shown.later(2 * EPOCH_MS)
+        clock_s[0] += 20
+        await checkpointer.step()
+        current = await Checkpoints(hive.state, TAG).current()
+        assert current is not None
+        written.append(current.version)
+        if turn == 1:
+            await restore(hive)
+    assert len(set(written)) == 3

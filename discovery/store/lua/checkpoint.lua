@@ -3,7 +3,8 @@
 -- ARGV: 'worker|token', version that is replaced ('' = none), new version, number of new chunks, bytes, checksum, offset
 -- (id of the last entry folded), meta, ms that replaced chunks stay.
 -- Returns {'ok', entries trimmed}, or why nothing was changed: {'fenced'} another leads; {'changed'} another checkpoint
--- was made current since the caller looked; {'behind'} it stands further on; {'lapsed'} a new chunk is gone.
+-- was made current since the caller looked; {'behind'} it stands further on; {'lost'} the last entry folded does not
+-- stand in the feed, so nobody could go on from there; {'lapsed'} a new chunk is gone.
 -- The feed keeps all behind the replaced checkpoint: who reads that one still, or was at the end of the feed not long ago,
 -- finds its place.
 local mine = ARGV[1] .. '|'
@@ -20,6 +21,7 @@ if current[2] then
   local new_ms, new_seq = parts(ARGV[7])
   if new_ms < old_ms or (new_ms == old_ms and new_seq < old_seq) then return {'behind'} end
 end
+if #redis.call('XRANGE', KEYS[3], ARGV[7], ARGV[7]) == 0 then return {'lost'} end
 local count = tonumber(ARGV[4])
 for i = 4, count + 3 do
   if redis.call('EXISTS', KEYS[i]) == 0 then return {'lapsed'} end

@@ -60,6 +60,7 @@ async def test_without_a_checkpoint_there_is_none(checkpoints: Checkpoints) -> N
 
 async def test_what_was_written_is_read(state: State, checkpoints: Checkpoints) -> None:
     await lead(state)
+    await fill(state, 1, 6)
     chunks = [b"a" * 1_000_000, b"\x00\xff", b"end"]
     assert await checkpoints.write(LEADER, "1-a", chunks, at(5), {"edge_ms": 7}) == Written("ok", 0)
     loaded = await checkpoints.read()
@@ -85,6 +86,7 @@ async def test_the_feed_is_trimmed_to_where_the_checkpoint_before_stood(state: S
 
 async def test_replaced_chunks_stay_for_who_reads_them_and_then_go(state: State, checkpoints: Checkpoints) -> None:
     await lead(state)
+    await fill(state, 1, 6)
     await checkpoints.write(LEADER, "1-a", [b"a", b"a"], at(4), {})
     await checkpoints.write(LEADER, "1-b", [b"b"], at(5), {})
     assert all(0 < left <= REPLACED_CHUNK_TTL_MS for left in await ttl_ms(state, "1-a", 2))
@@ -121,6 +123,7 @@ class Interrupted(Checkpoints):
 
 async def test_a_leader_that_dies_before_the_flip_leaves_chunks_that_expire(state: State) -> None:
     await lead(state)
+    await fill(state, 1, 5)
     dying = Interrupted(state, TAG)
 
     async def die() -> None:
@@ -155,6 +158,7 @@ async def test_a_leader_replaced_while_it_writes_is_refused_at_the_flip(state: S
 async def test_two_writes_at_once_of_one_leader_do_not_mix(state: State, checkpoints: Checkpoints) -> None:
     """The later knows other chunks to replace than those that are current by now."""
     await lead(state)
+    await fill(state, 1, 7)
     await checkpoints.write(LEADER, "1-a", [b"a"], at(4), {})
     slow = Interrupted(state, TAG)
 
@@ -169,15 +173,30 @@ async def test_two_writes_at_once_of_one_leader_do_not_mix(state: State, checkpo
 async def test_a_checkpoint_of_an_earlier_place_is_refused(state: State, checkpoints: Checkpoints) -> None:
     """The feed is trimmed to where the current one stands at the next flip: an earlier one would lack entries."""
     await lead(state)
+    await fill(state, 4, 5)
     await checkpoints.write(LEADER, "1-a", [b"a"], (1000, 4), {})
     for version, offset in (("1-b", (1000, 3)), ("1-c", (999, 9))):
         assert await checkpoints.write(LEADER, version, [b"b"], offset, {}) == Written("behind", 0)
     assert await checkpoints.write(LEADER, "1-d", [b"b"], (1000, 4), {}) == Written("ok", 0)
+    await state.call("XADD", keys.feed(TAG), "1001-0", "k", "r", "d", b"")
     assert await checkpoints.write(LEADER, "1-e", [b"b"], (1001, 0), {}) == Written("ok", 0)
+
+
+async def test_a_place_that_a_failover_lost_is_refused(state: State, checkpoints: Checkpoints) -> None:
+    """Nobody could go on from there: each start would find its last entry gone, read the checkpoint again, for ever."""
+    await lead(state)
+    await fill(state, 4, 5)
+    assert await checkpoints.write(LEADER, "1-a", [b"a"], at(4), {}) == Written("ok", 0)
+    await state.call("XADD", keys.feed(TAG), "1000-7", "k", "r", "d", b"")
+    assert await checkpoints.write(LEADER, "1-b", [b"b"], at(6), {}) == Written("lost", 0)
+    loaded = await checkpoints.read()
+    assert loaded is not None
+    assert loaded.chunks == [b"a"]
 
 
 async def test_a_chunk_that_expired_before_the_flip_is_noticed(state: State) -> None:
     await lead(state)
+    await fill(state, 1, 5)
     slow = Interrupted(state, TAG)
 
     async def expire() -> None:
@@ -191,6 +210,7 @@ async def test_a_chunk_that_expired_before_the_flip_is_noticed(state: State) -> 
 async def test_a_version_is_used_once(state: State, checkpoints: Checkpoints) -> None:
     """Written again, a chunk of the current checkpoint would be given an end."""
     await lead(state)
+    await fill(state, 1, 6)
     await checkpoints.write(LEADER, "1-a", [b"a"], at(4), {})
     with pytest.raises(ValueError, match="used before"):
         await checkpoints.write(LEADER, "1-a", [b"b"], at(5), {})
@@ -202,6 +222,7 @@ async def test_a_version_is_used_once(state: State, checkpoints: Checkpoints) ->
 
 async def test_a_checkpoint_that_is_not_whole_is_told(state: State, checkpoints: Checkpoints) -> None:
     await lead(state)
+    await fill(state, 1, 5)
     await checkpoints.write(LEADER, "1-a", [b"abc", b"def"], at(4), {})
     name = keys.checkpoint_chunk(TAG, "1-a", 1)
     await state.call("SET", name, b"deg")
@@ -217,6 +238,7 @@ async def test_who_reads_while_it_is_replaced_gets_one_or_the_other_whole(
 ) -> None:
     """Even if the replaced chunks went at once, as after a step of the server's clock."""
     await lead(state)
+    await fill(state, 0, 60)
     draws = random.Random(seed)
 
     def content(number: int) -> list[bytes]:
