@@ -165,7 +165,7 @@ class Hive:
         loaded = [NewsPosition(self.store_news, shard) for shard in self.shards.all()]
         await self.leases.start(self.feeds.followers, loaded)
         await self.feeds.start()
-        await self.shake_feed.catch_up()
+        await self._fold_shakes_anew()
         await self.stores.load_all()
         await self.leases.renew()
         self.presence.keep_digests()
@@ -284,14 +284,16 @@ class Hive:
                 await self.shake_feed.follow()
             except FeedGap:
                 log.warning("feed_gap", feed=self.shake_feed.key)
-                self._shake_fold.clear()
-                self.shake_feed.restart(None)
-                await self._catch_up_with_shakes()
+                await self._fold_shakes_anew()
 
-    async def _catch_up_with_shakes(self) -> None:
-        while not self.shake_feed.caught_up:
+    async def _fold_shakes_anew(self) -> None:
+        """From the start of the stream, again and again while the state is away or is lost on the way."""
+        while True:
+            self._shake_fold.clear()
+            self.shake_feed.restart(None)
             try:
                 await self.shake_feed.catch_up()
+                return
             except (FeedGap, StateAway, StateFault) as error:
                 log.warning("shakes_not_restored", error=type(error).__name__)
                 await asyncio.sleep(_RETRY_S)

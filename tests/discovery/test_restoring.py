@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from discovery.errors import StateAway
 from discovery.hive import Hive
 from discovery.housekeeping import Checkpointer
 from discovery.shard_packing import pack
@@ -37,7 +39,9 @@ async def write_checkpoint(hive: Hive, version: str) -> Written:
     taken = people.snapshot(0, follower.place, people.room(0))
     await hive.state.call("SET", keys.leader(TAG), f"{LEADER}|1")
     meta = {"edge_ms": taken.head.edge_ms}
-    return await Checkpoints(hive.state, TAG).write(LEADER, version, pack(state_of(taken)), taken.head.place.position, meta)
+    return await Checkpoints(hive.state, TAG).write(
+        LEADER, version, pack(state_of(taken)), taken.head.place.position, meta
+    )
 
 
 async def restore(hive: Hive) -> None:
@@ -94,3 +98,25 @@ async def test_after_a_restore_checkpoints_are_due_as_before(shown: World) -> No
         if turn == 1:
             await restore(hive)
     assert len(set(written)) == 3
+
+
+async def test_shakes_are_folded_anew_though_their_state_is_lost_again_meanwhile(
+    shown: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read so far is of a state that is gone: to go on from there is to wait for ever."""
+    feed = shown.hive.shake_feed
+    catch_up, calls = feed.catch_up, []
+
+    async def broken_off() -> None:
+        calls.append(feed.position)
+        if len(calls) == 1:
+            feed.position = feed.position[0] + 10**12, 0
+            raise StateAway("the server fails over")
+        await catch_up()
+
+    monkeypatch.setattr(feed, "catch_up", broken_off)
+    feed.doubt()
+    async with asyncio.timeout(5):
+        while not calls or not shown.hive.ready()[0]:
+            await asyncio.sleep(0.005)
+    assert calls == [(0, 0), (0, 0)]
