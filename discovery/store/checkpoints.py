@@ -60,8 +60,8 @@ class Loaded:
 class Written:
     """What :meth:`Checkpoints.write` did. Anything but ``ok`` changed nothing: ``fenced`` another leads, ``changed``
     another checkpoint was made current meanwhile, ``behind`` the current one stands further on, ``lost`` the entry that
-    it stands on is not in the feed (a failover lost it, or the state was emptied), ``lapsed`` a new chunk expired before
-    the flip. ``trimmed``: entries that left the feed."""
+    it stands on is not in the feed (a failover lost it, or the state was emptied), ``lapsed`` a new chunk expired
+    before the flip. ``trimmed``: entries that left the feed."""
 
     outcome: Outcome
     trimmed: int

@@ -13,7 +13,6 @@ from discovery.shard_packing import pack
 from discovery.shard_state import state_of
 from discovery.store import keys
 from discovery.store.checkpoints import Checkpoints, Written
-from discovery.store.client import State
 from tests.world import EPOCH_MS, PARIS, World
 
 TAG = keys.shard_tag(0)
@@ -49,7 +48,7 @@ async def restore(hive: Hive) -> None:
     before = follower.restarts
     hive.feeds.doubt(0)
     async with asyncio.timeout(5):
-        while follower.restarts == before or not hive.ready()[0]:
+        while follower.restarts == before or not hive.ready()[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -117,6 +116,6 @@ async def test_shakes_are_folded_anew_though_their_state_is_lost_again_meanwhile
     monkeypatch.setattr(feed, "catch_up", broken_off)
     feed.doubt()
     async with asyncio.timeout(5):
-        while not calls or not shown.hive.ready()[0]:
+        while not calls or not shown.hive.ready()[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert calls == [(0, 0), (0, 0)]
