@@ -119,6 +119,10 @@ class Feeds:
         """Whether no shard is being restored."""
         return len(self._in_step) == self.shards.count
 
+    def is_followed(self, shard: int) -> bool:
+        """Whether a shard stands, and is not being restored."""
+        return shard in self._in_step
+
     def of(self, user: str) -> Follower:
         """The feed of a person's shard."""
         return self.followers[self.shards.of(user)]

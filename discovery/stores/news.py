@@ -61,16 +61,19 @@ class StoreNews:
         return self._feeds.followers[shard].position
 
     def fold(self, payload: bytes) -> None:
-        """A brand's set changed. While a feed is being restored nothing is loaded: ``load_all`` follows."""
-        if not self._feeds.restored:
+        """A brand's set changed. While this feed is being restored nothing is loaded: ``load_all`` follows."""
+        if not self._feeds.is_followed(NEWS_SHARD):
             return
         brand, version = orjson.loads(payload)
-        self.start(lambda: self._load(brand, version))
+        self.start(lambda: self._load(brand, version), self._feeds.followers[NEWS_SHARD].position)
 
-    def start(self, load: Callable[[], Awaitable[None]]) -> None:
-        """Load in the background until it is done: a missed change would leave this worker with an old set."""
+    def start(self, load: Callable[[], Awaitable[None]], before: EntryId = (0, 0)) -> None:
+        """Load in the background until it is done: a missed change would leave this worker with an old set.
+
+        ``before``: up to where in the feed all is loaded without this.
+        """
         number = next(self._numbers)
-        self._pending[number] = self._feeds.followers[NEWS_SHARD].position
+        self._pending[number] = before
         task = asyncio.get_running_loop().create_task(self._load_until_done(number, load))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
