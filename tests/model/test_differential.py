@@ -1,0 +1,92 @@
+"""Q14: random sequences of every act on the product and on plain dicts; on each footing, 0 divergences.
+
+NEARHIVE_TEST_SEED replays: sequence n of a run is drawn from "<seed>-<n>" alone.
+"""
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from discovery.store.client import State
+from tests.faults.report import Run, reported
+from tests.footings import empty, footing_of
+from tests.model.machine import Divergence, draw_acts, run_acts, smaller
+from tests.model.product import Product
+
+STEPS = 50
+A_WORLD = 25  # sequences on one pair of workers, one after the other
+
+# name -> footing, shards, sequences; nightly runs 51 times as many: 2,040
+FOOTINGS = {
+    "embedded": ("embedded", 1, 16),
+    "embedded-4": ("embedded", 4, 10),
+    "redis-7.0": ("redis-7.0", 1, 8),
+    "cluster": ("cluster", 16, 6),
+}
+NIGHTLY = 51
+
+
+@pytest.fixture(autouse=True)
+def _few_logs() -> Iterator[None]:
+    """100,000 requests would log as many lines."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.configure(**before)
+
+
+@contextlib.asynccontextmanager
+async def open_product(url: str, data_dir: Path, shards: int, draws: random.Random) -> AsyncIterator[Product]:
+    state = State(url)
+    await state.open()
+    await empty(state)
+    product = Product(state, data_dir, shards, draws)
+    try:
+        await product.open()
+        yield product
+    finally:
+        await product.close()
+        await state.close()
+
+
+async def run_world(url: str, data_dir: Path, shards: int, seed: int, numbers: range, run: Run) -> None:
+    async with open_product(url, data_dir, shards, random.Random(f"{seed}-{numbers.start}-world")) as product:
+        for number in numbers:
+            acts = draw_acts(random.Random(f"{seed}-{number}"), STEPS)
+            try:
+                met = await run_acts(product, acts)
+            except Divergence as divergence:
+                run.counts["divergences"] = 1
+                at, text = divergence.args
+                few = "\n".join(map(str, await smaller(product, acts, at)))
+                pytest.fail(f"seed {seed}, sequence {number}, act {at} {acts[at]}: {text}\nby these alone:\n{few}")
+            finally:
+                for name in ("repeats", "restarts", "checkpoints"):
+                    run.counts[name] = run.counts.get(name, 0) + getattr(product, name)
+                    setattr(product, name, 0)
+            run.counts["sequences"] += 1
+            for what, times in met.items():
+                run.counts[what] = run.counts.get(what, 0) + times
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", FOOTINGS)
+async def test_the_product_does_what_plain_dicts_do(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, seed: int, scale: int
+) -> None:
+    where, shards, sequences = FOOTINGS[name]
+    footing = footing_of(where, request.getfixturevalue)
+    total = sequences * (NIGHTLY if scale >= 10 else scale)
+    with reported("differential", seed, name, sequences=total, steps=STEPS, shards=shards) as run:
+        run.counts |= {"sequences": 0, "divergences": 0}
+        for start in range(0, total, A_WORLD):
+            numbers = range(start, min(start + A_WORLD, total))
+            await run_world(footing.url, tmp_path, shards, seed, numbers, run)
+        assert all(
+            run.counts[what] > 0 for what in ("neighbours", "blips", "matches", "picks", "replies", "404", "409")
+        )
