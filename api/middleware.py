@@ -10,7 +10,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import HeadersTooLarge, TooLarge, problem_response, refused_response
+from .errors import HeadersTooLarge, NotReady, TooLarge, problem_response, refused_response
 from .metrics import Metrics
 from .strict_json import IMPORT_BODY, LIST_BODY
 
@@ -105,6 +105,8 @@ class Envelope:
         try:
             exchange.check_size()
             await self._app(scope, exchange.receive, exchange.send)
+        except MemoryError:
+            await refused_response(NotReady("this worker is short of memory"))(scope, exchange.receive, exchange.send)
         except (HeadersTooLarge, TooLarge) as error:
             await refused_response(error)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:

@@ -95,7 +95,9 @@ def parse_json(raw: bytes) -> Any:
             raise BadJson(f"Nested deeper than {_DEPTH_MAX} levels.")
         if b"{" in raw:
             _KEYS_ONCE.decode(raw.decode())
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if "not enough memory" in str(error):  # orjson calls that a syntax error; the body may be a good one
+            raise MemoryError from None
         raise BadJson from None
     return value
 

@@ -152,8 +152,7 @@ class Safety:
         payload = orjson.dumps([user, shown, target])
         shards = self._writer.shards
         names = [shards.blocks(user), shards.friend_halves(user), self._writer.feed_key(user)]
-        _, entry = await self._writer.run(_BLOCK, names, [payload, shown, target])
-        await self._writer.everywhere(user, entry)
+        await self._writer.enforce(user, _BLOCK, names, [payload, shown, target])
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""

@@ -142,11 +142,8 @@ class Settings:
         """Change the record and fold it; False when ``expected`` is not the visibility that stands there."""
         fields = [part for name, value in change.items() for part in (name, _text(value))]
         payload = orjson.dumps({"u": user, **change})
-        changed, entry = await self._writer.run(
-            _SETTINGS, [self._writer.shards.person(user), self._writer.feed_key(user)], [expected, payload, *fields]
-        )
-        await self._writer.everywhere(user, entry)
-        return bool(changed)
+        names = [self._writer.shards.person(user), self._writer.feed_key(user)]
+        return await self._writer.enforce(user, _SETTINGS, names, [expected, payload, *fields])
 
 
 def _narrowing(standing: SettingsView, visibility: str, change: dict[str, Any]) -> dict[str, Any]:

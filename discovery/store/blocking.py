@@ -8,7 +8,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from discovery.store.calls import Argument, Command, pack
-from discovery.store.lane import read_reply
+from discovery.store.lane import read_reply, send
 from discovery.store.node import Node
 
 
@@ -43,7 +43,7 @@ class Blocking:
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._connected(node)
-                await connection.send_packed_command(b"".join(map(pack, commands)), check_health=False)
+                await send(connection, b"".join(map(pack, commands)))
                 replies = [await read_reply(connection) for _ in commands]
         except (RedisError, OSError) as error:
             await self._disconnect()

@@ -352,13 +352,20 @@ def _probe(client: redis.Redis) -> tuple[bool, str]:
     try:
         client.ping()
     except BusyLoadingError:
-        percent = client.info("persistence").get("loading_loaded_perc", "0")
-        return False, f"loading the state: {float(percent):.0f} %"
+        return False, _loading_progress(client)
     except redis.ResponseError as refusal:  # MISCONF: it has loaded, and cannot write the end of expired keys
         return str(refusal).startswith("MISCONF"), ""
     except (redis.ConnectionError, redis.TimeoutError, OSError):
         return False, ""
     return True, ""
+
+
+def _loading_progress(client: redis.Redis) -> str:
+    try:
+        percent = client.info("persistence").get("loading_loaded_perc", "0")
+    except (redis.RedisError, OSError):  # it may end while it loads
+        return ""
+    return f"loading the state: {float(percent):.0f} %"
 
 
 def _die_with(parent_pid: int) -> Callable[[], None]:

@@ -168,7 +168,7 @@ class Lane:
         packed = b"".join([_ASKING + pack(call.command) if call.asking else pack(call.command) for call in calls])
         if self._ack is not None:
             packed += self._ack.packed(self._deadline_s)
-        await connection.send_packed_command(packed, check_health=False)
+        await send(connection, packed)
         unknown: list[Call] = []
         held: list[tuple[Call, Any]] = []
         for call in calls:
@@ -217,6 +217,14 @@ def _release(held: list[tuple[Call, Any]], ack: Ack, reply: Any) -> None:
             call.fail(StateAway("the write was not confirmed durable in time", outcome_unknown=True))
 
 
+async def send(connection: AbstractConnection, packed: bytes) -> None:
+    """Send packed commands. Raises RedisError or OSError."""
+    try:
+        await connection.send_packed_command(packed, check_health=False)
+    except RuntimeError as error:  # uvloop's word for a connection that the other side has reset
+        raise ConnectionResetError(str(error)) from error
+
+
 async def read_reply(connection: AbstractConnection) -> Any:
     """One reply, an error reply as a value. Raises only when the connection itself is broken."""
     try:
@@ -229,7 +237,7 @@ async def _load_scripts(connection: AbstractConnection, calls: list[Call]) -> No
     # NOSCRIPT means that nothing ran, so running again is safe. SCRIPT LOAD, because servers may evict EVAL's scripts.
     texts = {call.script.sha1: call.script.text for call in calls if call.script is not None}
     commands: list[Command] = [("SCRIPT", "LOAD", text) for text in texts.values()]
-    await connection.send_packed_command(b"".join(map(pack, commands)), check_health=False)
+    await send(connection, b"".join(map(pack, commands)))
     failed = {sha1: reply for sha1 in texts if isinstance(reply := await read_reply(connection), RedisError)}
     for call in calls:
         if call.script is not None and call.script.sha1 in failed:

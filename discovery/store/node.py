@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from discovery.errors import StateAway
 from discovery.store.breaker import Breaker
 from discovery.store.calls import Call, Command, pack
-from discovery.store.lane import Ack, Hooks, Lane, read_reply
+from discovery.store.lane import Ack, Hooks, Lane, read_reply, send
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Node:
             connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
             unread = True
             try:
-                await connection.send_packed_command(pack(command), check_health=False)
+                await send(connection, pack(command))
                 reply = await read_reply(connection)
                 unread = False
             finally:

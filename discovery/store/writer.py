@@ -78,6 +78,18 @@ class Writer:
         here = self.feeds.of(user).folded(entry, WRITE_DEADLINE_S)
         await asyncio.gather(here, self.leases.everyone_folded(shard, entry, WRITE_DEADLINE_S))
 
+    async def enforce(self, user: str, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> bool:
+        """Class A: run ``script``, which replies {whether it changed anything, entry of the feed of ``user``}, and
+        return when that is effective everywhere, within 3 s in all. Raises StateAway."""
+        try:
+            async with asyncio.timeout(WRITE_DEADLINE_S):
+                changed, entry = await self.run(script, names, args)
+                await self.everywhere(user, entry)
+        except TimeoutError:
+            detail = "the change may be stored, and is not yet effective on every worker"
+            raise StateAway(detail, outcome_unknown=True) from None
+        return bool(changed)
+
     async def catch_up(self, *users: str) -> None:
         """Fold all that stands in the feeds of ``users`` now: before judging again. Raises StateAway."""
         for feed in self._feeds_of(users):
@@ -93,8 +105,7 @@ class Writer:
     async def change(self, user: str, record: str, kind: str, payload: bytes, fields: dict[str, str]) -> None:
         """Set (or with '' delete) ``fields`` of a record of ``user``; effective everywhere on return (class A)."""
         flat = [part for pair in fields.items() for part in pair]
-        _, entry = await self.run(_RECORD, [record, self.feed_key(user)], [kind, payload, *flat])
-        await self.everywhere(user, entry)
+        await self.enforce(user, _RECORD, [record, self.feed_key(user)], [kind, payload, *flat])
 
 
 async def look_again(follower: Follower) -> None:

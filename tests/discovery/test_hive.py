@@ -206,7 +206,8 @@ def assert_equal_workers(one: World, two: World) -> int:
     common = ours.keys() & theirs.keys()
     assert {edge: ours[edge] for edge in common} == {edge: theirs[edge] for edge in common}
     status, other = one.hive.status(), two.hive.status()
-    del status["digests"], other["digests"]
+    for own in ("id", "digests"):
+        del status[own], other[own]
     assert status == other
     return len(common)
 

@@ -27,7 +27,7 @@ def behind_proxy(folder: Path, seed: int = 0, binary: Path | None = None, **sett
         server.start()
         with (
             proxying(server.url, seed) as proxy,
-            subject(folder, state_url=proxy.url, **settings) as service,
+            subject(folder, state_url=proxy.url, **{"quick_deadline_s": "0.3", **settings}) as service,
         ):
             yield Behind(service, proxy, server)
     finally:
