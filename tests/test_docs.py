@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api.metrics import Metrics
 from api.problem_table import PROBLEMS
 from api.settings import PREFIX, describe
 from discovery import errors
@@ -65,6 +66,23 @@ def test_ten_questions_have_one_existing_file_each() -> None:
 def test_every_path_in_a_document_exists(document: str) -> None:
     named = paths_in((ROOT / document).read_text("utf-8")) - MADE
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+@pytest.mark.parametrize("document", sorted({str(path.relative_to(ROOT)) for path in DOCUMENTS}))
+def test_every_link_in_a_document_leads_somewhere(document: str) -> None:
+    path = ROOT / document
+    links = re.findall(r"\]\(([^)#\s:]+)\)", path.read_text("utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_operations_names_metrics_that_exist_and_every_gauge() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    shown = Metrics().render().decode()
+    types = dict(re.findall(r"^# TYPE (nearhive_\w+) (\w+)$", shown, re.MULTILINE))
+    named = set(re.findall(r"`(nearhive_\w+)", text))
+    assert named - set(types) == set()
+    gauges = {name for name, kind in types.items() if kind == "gauge" and not name.endswith("_created")}
+    assert gauges - {"nearhive_people", "nearhive_shakes"} - named == set()
 
 
 def test_architecture_names_every_package() -> None:
