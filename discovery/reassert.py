@@ -57,6 +57,7 @@ class Reassertion:
         self._safety = safety
         self._positions = positions
         self._kept: dict[int, Remembered] = {}
+        self._taken: dict[int, Remembered] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
@@ -71,11 +72,23 @@ class Reassertion:
             oldest = next(iter(kept), None)
 
     def take(self, shard: int) -> Remembered:
-        """All that is remembered of a shard, which is about to be restored and then noted anew."""
-        return self._kept.pop(shard, {})
+        """All that is remembered of a shard, which is about to be restored and then noted anew.
+
+        The same again until :meth:`say_again`: a restore that fails, as while the state is away, is begun again.
+        """
+        kept = self._kept.pop(shard, {})
+        if shard not in self._taken:
+            self._taken[shard] = {fact: said for fact, said in kept.items() if not self._taken_back(fact, said[0])}
+        return self._taken[shard]
+
+    def _taken_back(self, fact: Fact, said_ms: int) -> bool:
+        """Whether the person came back after a clear: their report is of class C, and not noted."""
+        slot = self._people.slot(fact[1])
+        return fact[0] == "c" and slot is not None and self._presence.is_live(slot, said_ms)
 
     def say_again(self, shard: int, remembered: Remembered, now_ms: int) -> None:
         """The shard is restored: write, in the background, what is stricter than what stands now."""
+        self._taken.pop(shard, None)
         noted = self._kept.get(shard, {})
         for fact, (said_ms, said) in remembered.items():
             later = noted.get(fact, (-1, None))[0] >= said_ms

@@ -29,6 +29,7 @@ FOOTINGS = {
     "cluster": ("cluster", 16, 6),
 }
 NIGHTLY = 51
+MET = ("neighbours", "blips", "matches", "picks", "replies", "404", "409", "422", "429")
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +42,11 @@ def _few_logs() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def open_product(url: str, data_dir: Path, shards: int, draws: random.Random) -> AsyncIterator[Product]:
+async def open_product(url: str, data_dir: Path, shards: int, seed: int | str) -> AsyncIterator[Product]:
     state = State(url)
     await state.open()
     await empty(state)
-    product = Product(state, data_dir, shards, draws)
+    product = Product(state, data_dir, shards, random.Random(seed))
     try:
         await product.open()
         yield product
@@ -55,7 +56,7 @@ async def open_product(url: str, data_dir: Path, shards: int, draws: random.Rand
 
 
 async def run_world(url: str, data_dir: Path, shards: int, seed: int, numbers: range, run: Run) -> None:
-    async with open_product(url, data_dir, shards, random.Random(f"{seed}-{numbers.start}-world")) as product:
+    async with open_product(url, data_dir, shards, f"{seed}-{numbers.start}-world") as product:
         for number in numbers:
             acts = draw_acts(random.Random(f"{seed}-{number}"), STEPS)
             try:
@@ -87,6 +88,5 @@ async def test_the_product_does_what_plain_dicts_do(
         for start in range(0, total, A_WORLD):
             numbers = range(start, min(start + A_WORLD, total))
             await run_world(footing.url, tmp_path, shards, seed, numbers, run)
-        assert all(
-            run.counts[what] > 0 for what in ("neighbours", "blips", "matches", "picks", "replies", "404", "409")
-        )
+        met = ("neighbours", "404", "409") if total < 100 else MET
+        assert all(run.counts.get(what, 0) > 0 for what in met), f"too little of {met} was met to say anything"
