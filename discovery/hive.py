@@ -38,7 +38,7 @@ from discovery.store.feeds import Feeds
 from discovery.store.keeper import StreamKeeper
 from discovery.store.leases import Leases
 from discovery.store.shard_lease import DEAD_S, VALID_S
-from discovery.store.world import open_world
+from discovery.store.world import keep_world, open_world
 from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
@@ -323,7 +323,10 @@ class Hive:
 
     async def _restore(self, shard: int) -> Place | None:
         """Put the checkpoint of a shard in place of what is folded of it."""
-        self._remembered[shard] = self._reassertion.take(shard)
+        noted = self._reassertion.take(shard)
+        self._remembered.setdefault(shard, noted)  # at a second try `noted` is what the first one had folded anew
+        if shard == 0:
+            await keep_world(self.state, self.shards.count)
         loaded = await Checkpoints(self.state, keys.shard_tag(shard)).read()
         if loaded is None:
             self._sharded.drop(shard)

@@ -18,6 +18,10 @@ class WorldTooNew(Exception):
     """The data was written by a later version, whose rules this one does not know."""
 
 
+class WorldReplaced(Exception):
+    """The state came to hold another world than the one that this worker follows."""
+
+
 def check_format(found: int, where: str) -> None:
     """Raise WorldTooNew, with the way out, for data of a later format."""
     if found > FORMAT:
@@ -38,7 +42,17 @@ async def open_world(state: State, *, shards: int) -> int:
 
     Data of an earlier format is marked as of this one. Raises WorldTooNew, StateAway.
     """
-    names = [keys.world(), keys.feed(keys.shard_tag(0))]
+    tag = keys.shard_tag(0)
+    names = [keys.world(), keys.feed(tag), keys.fence(tag)]
     found, count = await state.run(_WORLD, names, [FORMAT, shards])
     check_format(int(found), "the state")
     return int(count)
+
+
+async def keep_world(state: State, shards: int) -> None:
+    """For a worker that lost its place: the record of its world of ``shards`` stands again should the state have been
+    emptied. Raises WorldReplaced, WorldTooNew, StateAway.
+    """
+    found = await open_world(state, shards=shards)
+    if found != shards:
+        raise WorldReplaced(f"the state holds a world of {found} shards now, this worker follows {shards}")

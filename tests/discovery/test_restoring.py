@@ -1,19 +1,24 @@
 """A shard that is restored: nothing of it is answered, led or written until all of it stands again."""
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from discovery.errors import StateAway
-from discovery.hive import Hive
+from discovery.hive import Hive, Rules
 from discovery.housekeeping import Checkpointer
 from discovery.shard_packing import pack
 from discovery.shard_state import state_of
 from discovery.store import keys
 from discovery.store.checkpoints import Checkpoints, Written
-from tests.world import EPOCH_MS, PARIS, World
+from discovery.store.client import State
+from discovery.store.world import WorldReplaced
+from tests.world import EPOCH_MS, PARIS, SECRET, World
 
 TAG = keys.shard_tag(0)
 LEADER = "other|1"
@@ -119,3 +124,75 @@ async def test_shakes_are_folded_anew_though_their_state_is_lost_again_meanwhile
         while not calls or not shown.hive.ready()[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert calls == [(0, 0), (0, 0)]
+
+
+async def until_ready(hive: Hive) -> None:
+    async with asyncio.timeout(10):
+        while not hive.ready()[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def worker(state: State) -> Hive:
+    draws = random.Random()
+    return Hive(state, SECRET, Rules(), lambda: draws.getrandbits(32), draws.randbytes, time.monotonic)
+
+
+async def test_an_emptied_state_is_a_world_of_as_many_shards_again(state: State) -> None:
+    """Else a worker that starts later takes it for one of a single shard, and the two of them write past each other."""
+    hive, later = worker(state), worker(state)
+    await hive.start(2)
+    hive.keep_house(EPOCH_MS)
+    try:
+        await until_ready(hive)
+        restarts = hive.feeds.followers[0].restarts
+        await state.call("FLUSHALL")
+        async with asyncio.timeout(10):
+            while hive.feeds.followers[0].restarts == restarts:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await until_ready(hive)
+        await later.start(2)
+        assert later.shards.count == 2
+    finally:
+        await hive.stop()
+        await later.stop()
+
+
+async def test_a_state_that_holds_another_world_ends_the_worker(state: State) -> None:
+    """Its people are spread over other shards than this worker follows."""
+    hive = worker(state)
+    await hive.start(2)
+    hive.keep_house(EPOCH_MS)
+    try:
+        await until_ready(hive)
+        await state.call("FLUSHALL")
+        await state.call("HSET", keys.world(), "format", 2, "shards", 3)
+        with pytest.raises(WorldReplaced):
+            await asyncio.wait_for(hive.followed(), 5)
+    finally:
+        await hive.stop()
+
+
+async def test_what_was_hidden_is_said_again_though_the_state_is_away_at_first(
+    shown: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover loses the newest entries, and answers nothing for a moment after it answered something."""
+    hive, feed = shown.hive, keys.feed(TAG)
+    await shown.later(1000)
+    await hive.settings.change("somebody", visibility="nobody", claim="adult")
+    call = hive.state.call
+    failed: list[Any] = []
+
+    async def away_once(*command: Any, **options: Any) -> Any:
+        if command[1] == keys.checkpoint(TAG) and not failed:
+            failed.append(command)
+            raise StateAway("the server fails over")
+        return await call(*command, **options)
+
+    monkeypatch.setattr(hive.state, "call", away_once)
+    newest = await call("XREVRANGE", feed, "+", "-", "COUNT", 1)
+    await call("XDEL", feed, newest[0][0])
+    await call("HSET", hive.shards.person("somebody"), "visibility", "everyone")
+    async with asyncio.timeout(5):
+        while await call("HGET", hive.shards.person("somebody"), "visibility") != b"nobody":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert failed
