@@ -27,6 +27,7 @@ from discovery.hive import Hive, Rules
 from discovery.store import keys
 from discovery.store.client import State, StateFault
 from discovery.store.world import shards_of_a_new_world
+from discovery.store.world_record import Moved
 
 _HOST = socket.gethostname()
 _STATUS_PERIOD_S = 1.0
@@ -180,7 +181,9 @@ class Worker:
                 return
             except StateAway as error:
                 log.warning("waiting_for_state", reason=error.detail)
-                await asyncio.sleep(_START_RETRY_S)
+            except Moved as moved:  # a copy that fails gives the state back
+                log.warning("waiting_for_state", reason=str(moved))
+            await asyncio.sleep(_START_RETRY_S)
 
     async def _wait_until_ready(self) -> None:
         """For the first tick and the leases; not long, for a state that takes no writes gives neither."""

@@ -36,7 +36,7 @@ from discovery.store.client import State, StateFault
 from discovery.store.feed import FeedGap, Follower, Place
 from discovery.store.feeds import Feeds
 from discovery.store.keeper import StreamKeeper
-from discovery.store.leases import Leases
+from discovery.store.leases import LEASE, Leases
 from discovery.store.shard_lease import DEAD_S, VALID_S
 from discovery.store.world import keep_world, open_world
 from discovery.store.writer import Writer
@@ -268,12 +268,15 @@ class Hive:
         }
 
     async def _watch_for_a_move(self) -> None:
-        """While the state is copied elsewhere nothing is changed here: what is answered must be in the copy."""
+        """While the state is copied elsewhere nothing is changed here, so that the copy comes to its end.
+
+        That nothing is answered which is not in the copy is seen to by the lease script, which reads the same mark.
+        """
         while True:
             await asyncio.sleep(_MOVE_LOOK_S)
             with contextlib.suppress(StateAway, StateFault):
                 moved = await self.state.call("HGET", keys.world(), world_record.MOVED_TO)
-                self.state.refuse_changes(None if moved is None else "the state is moving to another server")
+                self.state.refuse_changes(None if moved is None else "the state is moving to another server", LEASE)
 
     # --- shakes ---
 

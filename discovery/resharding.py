@@ -26,7 +26,7 @@ from discovery.store import keys, transfer, world_record
 from discovery.store.checkpoints import Checkpoints
 from discovery.store.client import State
 from discovery.store.copying import Plan
-from discovery.store.feed import TICK, Follower, Place, checksum_of
+from discovery.store.feed import TICK, FeedGap, Follower, Place, checksum_of
 from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
 from geo.kernels import presence as kernels
@@ -47,6 +47,7 @@ class Resharding(Plan):
     def __init__(self, count: int, monotonic: Callable[[], float]) -> None:
         self._after = keys.Shards(count)
         self._monotonic = monotonic
+        self._folding: _Folding | None = None
 
     def record(self, record: Record) -> Iterator[Record]:
         person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
@@ -72,9 +73,16 @@ class Resharding(Plan):
     def world(self, world: dict[str, str]) -> dict[str, str]:
         return {**world, "shards": str(self._after.count)}
 
+    async def prepare(self, source: State) -> None:
+        """Fold what stands; :meth:`finish` goes on from there."""
+        self._folding = await _Folding.begin(source, self._monotonic)
+
     async def finish(self, source: State, target: State) -> None:
         """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
-        folded = await _Folding(source, self._monotonic).run()
+        try:
+            folded = await (self._folding or await _Folding.begin(source, self._monotonic)).end()
+        except FeedGap:  # the feed was trimmed meanwhile behind a newer checkpoint
+            folded = await (await _Folding.begin(source, self._monotonic)).end()
         if folded is None:
             return
         end = await transfer.stream_end(source, keys.feed(keys.shard_tag(0)).encode())
@@ -128,13 +136,20 @@ class _Folding:
 
         self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic, fold.settle)
 
-    async def run(self) -> ShardState | None:
-        """All that is folded; None for a feed that never had an entry. Raises FeedGap, CheckpointBroken."""
-        loaded = await self._checkpoints.read()
+    @classmethod
+    async def begin(cls, state: State, monotonic: Callable[[], float]) -> "_Folding":
+        """Fold what stands now. Raises FeedGap, CheckpointBroken."""
+        folding = cls(state, monotonic)
+        loaded = await folding._checkpoints.read()
         if loaded is not None:
-            state = await asyncio.to_thread(unpack, loaded.chunks)
-            self._sharded.load(state)
-            self._follower.restart(state.head.place)
+            packed = await asyncio.to_thread(unpack, loaded.chunks)
+            folding._sharded.load(packed)
+            folding._follower.restart(packed.head.place)
+        await folding._follower.catch_up()
+        return folding
+
+    async def end(self) -> ShardState | None:
+        """All that is folded now; None for a feed that never had an entry. Raises FeedGap."""
         await self._follower.catch_up()
         if self._follower.position == (0, 0):
             return None

@@ -46,6 +46,7 @@ class State:
         self._deadline_s = deadline_s
         self._topology: Topology | None = None
         self._refusal: str | None = None
+        self._not_refused: Script | None = None
         self._durability = durability.WEAK
         self._blocking: set[Blocking] = set()
 
@@ -81,9 +82,12 @@ class State:
         for blocking in list(self._blocking):
             await blocking.aclose()
 
-    def refuse_changes(self, reason: str | None) -> None:
-        """From now on only plain reads are sent, and all else fails with ``reason``; None: everything is again."""
-        self._refusal = reason
+    def refuse_changes(self, reason: str | None, but: Script | None = None) -> None:
+        """From now on only plain reads and the script ``but`` are sent, and all else fails with ``reason``.
+
+        None: everything is again.
+        """
+        self._refusal, self._not_refused = reason, but
 
     async def run(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, within_s: float | None = None
@@ -230,7 +234,7 @@ class State:
     async def _ask(self, command: Command, script: Script | None, node: Node, within_s: float | None) -> Any:
         loop = asyncio.get_running_loop()
         call = Call(command, script, loop.create_future())
-        if self._refusal is not None and call.changes:
+        if self._refusal is not None and call.changes and (script is None or script is not self._not_refused):
             raise StateAway(self._refusal)
         node.submit(call)
         deadline_s = self._deadline_s if within_s is None else within_s

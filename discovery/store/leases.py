@@ -20,12 +20,14 @@ from discovery.store.shard_lease import DEAD_S, FOLDED, LOADED, RENEW_S, VALID_S
 _WITHIN_S = 0.5
 _JOIN_PAUSE_S = 0.05  # between looks of a worker that has no lease yet
 _RETRY_S = 0.1
+WORLD_SHARD = 0
+"""Its leases end while the world moves elsewhere. Every worker needs one of each shard to answer anybody."""
 _LEAST_GAP_S = 0.002  # class A entries folded so close together share a renewal
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.025  # between looks for who waits: a worker folds and tells in 2 to 5 ms
 
 # It waits for a replica: a master that a partition has cut off goes on for the node timeout, and a renewal that only it
 # knows would keep a worker answering after the others' side has promoted a replica and dropped the row.
-_LEASE = Script("lease")
+LEASE = Script("lease")
 
 log = structlog.get_logger("nearhive.leases")
 
@@ -172,7 +174,7 @@ class _Shard:
         self._doubt = doubt
         self._renew_s = renew_s
         tag = keys.shard_tag(number)
-        self._names = [keys.leases(tag), keys.feed(tag)]
+        self._names = [keys.leases(tag), keys.feed(tag), *([keys.world()] if number == WORLD_SHARD else [])]
         self.wake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._sent = 0
@@ -201,7 +203,10 @@ class _Shard:
             self._sent += 1
             renewal = self.lease.renewal(self.folded.position, self._loaded.position, self._monotonic())
             args = [self.lease.worker, *renewal.args]
-            reply = await self._state.run(_LEASE, self._names, args, within_s=_WITHIN_S)
+            reply = await self._state.run(LEASE, self._names, args, within_s=_WITHIN_S)
+            if reply is None:  # the next renewal takes the row away, so that the copy need not wait for it
+                self.lease.give_up()
+                raise StateAway("the state is moving to another server")
             if not self.lease.answered(renewal, reply, self._monotonic()):
                 log.warning("state_was_replaced", shard=self.number)
                 self._doubt(self.number)

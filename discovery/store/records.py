@@ -104,6 +104,11 @@ class Checksum:
         else:
             self._ending[expiry_ms // _MINUTE_MS] += digest
 
+    def remove(self, digest: int, expiry_ms: int = NO_EXPIRY) -> None:
+        """Undo :meth:`add`."""
+        self.add(-digest, expiry_ms)
+        self.count -= 2
+
     def after(self, now_ms: int) -> str:
         """Hex of the sum of what lasts past the minute that follows ``now_ms``."""
         minute = now_ms // _MINUTE_MS + 1

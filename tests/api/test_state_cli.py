@@ -30,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     for name in [name for name in os.environ if name.startswith("NEARHIVE_") and "TEST" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NEARHIVE_DATA_DIR", str(tmp_path / "here"))
-    monkeypatch.setattr("discovery.store.copying._STILL_S", 0.2)
+    monkeypatch.setattr("discovery.store.copying._QUIET_S", 0.2)
 
     def command(*arguments: object) -> tuple[str, str]:
         capsys.readouterr()

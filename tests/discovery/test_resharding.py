@@ -83,8 +83,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Footing:
 
 @pytest_asyncio.fixture
 async def target(elsewhere: Footing, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[State]:
-    monkeypatch.setattr(copying, "_STILL_S", 0.2)
-    monkeypatch.setattr(copying, "_LOOK_S", 0.05)
+    monkeypatch.setattr(copying, "_QUIET_S", 0.1)
     client = State(elsewhere.url)
     await client.open()
     await client.each_master("FLUSHALL")

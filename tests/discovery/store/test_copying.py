@@ -47,8 +47,8 @@ async def service(state: State, state_server: EmbeddedServer) -> AsyncIterator[S
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stillness of 0.3 s, so that tests are short: their writers end at once."""
-    monkeypatch.setattr(copying, "_STILL_S", 0.3)
+    """Quiet of 0.2 s, so that tests are short: their writers end at once."""
+    monkeypatch.setattr(copying, "_QUIET_S", 0.2)
     monkeypatch.setattr(copying, "_LOOK_S", 0.02)
 
 
@@ -179,7 +179,7 @@ async def test_a_copy_that_fails_lets_the_service_go_on_and_may_begin_anew(
     async with workers.serving():
         await asyncio.sleep(0.2)
         with monkeypatch.context() as patch:
-            patch.setattr(Copy, "_compare", cut)
+            patch.setattr(Copy, "_compare_written", cut)
             with pytest.raises(OSError, match="went away"):
                 await Copy(state, target, Plan(), time.monotonic).run(TO)
         await world_record.refuse_elsewhere(state)
@@ -197,7 +197,7 @@ async def test_a_copy_that_fails_lets_the_service_go_on_and_may_begin_anew(
 async def test_a_service_that_does_not_stop_is_left_where_it_is(
     state: State, service: State, target: State, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "_STILL_WITHIN_S", 1.0)
+    monkeypatch.setattr(copying, "_QUIET_WITHIN_S", 1.0)
     traffic = Traffic(service, seed)
     await traffic.create_world()
     async with Workers(traffic, obeys=False).serving():
@@ -216,14 +216,13 @@ async def test_a_writer_that_slept_through_the_stop_is_noticed(
     traffic = Traffic(state, seed)
     await traffic.create_world()
     await traffic.change("ann")
-    compare = Copy._compare
+    compare = Copy._compare_written
 
-    async def late(self: Copy, expected: Any) -> Any:
-        found = await compare(self, expected)
+    async def late(self: Copy, written: Any) -> None:
+        await compare(self, written)
         await state.call("SET", "{sea}:late", "1")
-        return found
 
-    monkeypatch.setattr(Copy, "_compare", late)
+    monkeypatch.setattr(Copy, "_compare_written", late)
     with pytest.raises(NotStill, match="wrote"):
         await Copy(state, target, Plan(), time.monotonic).run(TO)
     await world_record.refuse_elsewhere(state)
@@ -231,23 +230,37 @@ async def test_a_writer_that_slept_through_the_stop_is_noticed(
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("elsewhere", ["redis-7.0"], indirect=True)
+@pytest.mark.parametrize("after", ["_first_pass", "_read_back", "_until_quiet"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("HSET", keys.Shards().person("u7"), "claim", "9"),
+        ("DEL", keys.Shards().person("u7")),
+        ("SET", "{sea}:never written", "1"),
+        ("XADD", "{sea}:never written", "*", "k", "t"),
+        ("XTRIM", keys.feed("s00"), "MAXLEN", "=", "299"),
+    ],
+    ids=str,
+)
 async def test_a_target_that_does_not_hold_what_was_written_is_no_copy(
-    state: State, target: State, seed: int, monkeypatch: pytest.MonkeyPatch
+    state: State, target: State, seed: int, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...], after: str
 ) -> None:
     traffic = Traffic(state, seed)
     await traffic.create_world()
     for n in range(300):
         await traffic.change(f"u{n}")
-    rest = Copy._copy_rest
+    step = getattr(Copy, after)
 
-    async def broken(self: Copy) -> Any:
-        side = await rest(self)
-        await target.call("HSET", traffic.shards.person("u7"), "claim", "9")
-        return side
+    async def broken(self: Copy, *args: Any) -> None:
+        await step(self, *args)
+        await target.call(*wrong)
 
-    monkeypatch.setattr(Copy, "_copy_rest", broken)
+    monkeypatch.setattr(Copy, after, broken)
     with pytest.raises(world_record.NotAsWritten):
         await Copy(state, target, Plan(), time.monotonic).run(TO)
+    await world_record.refuse_elsewhere(state)
+    with pytest.raises(world_record.Unfinished):
+        await world_record.refuse_elsewhere(target)
 
 
 @pytest.mark.parametrize("elsewhere", ["redis-7.0"], indirect=True)
