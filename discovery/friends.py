@@ -110,9 +110,14 @@ class Friendships:
         """Put back some of what one person shows."""
         standing = self._halves.get(owner)
         self._halves[owner] = halves if standing is None else {**standing, **halves}
+        asked_by = self._asked_by
         for other, half in halves.items():
             if half.precision != DECLINED:
-                self._asked_by.setdefault(other, set()).add(owner)
+                asked = asked_by.get(other)
+                if asked is None:
+                    asked_by[other] = {owner}
+                else:
+                    asked.add(owner)
 
     # --- questions ---
 

@@ -75,14 +75,19 @@ class People:
 
     def slots_restored(self, users: list[str], hashes: NDArray[np.uint64], shard: int) -> NDArray[np.int32]:
         """Slots int32[n] of different people of one shard whose hashes are known: half a microsecond each."""
-        slots = np.arange(len(self.ids), len(self.ids) + len(users), dtype=np.int32)
-        if self._slots.keys().isdisjoint(users):
-            self._add(users, hashes, np.full(len(users), shard, np.uint8))
-            return slots
-        found = list(map(self._slots.get, users))
-        at = [i for i, slot in enumerate(found) if slot is None]
-        self._add([users[i] for i in at], hashes[at], np.full(len(at), shard, np.uint8))
-        return np.array(list(map(self._slots.get, users)), dtype=np.int32)
+        start = len(self.ids)
+        slots = np.fromiter(map(self._slots.setdefault, users, range(start, start + len(users))), np.int32, len(users))
+        new = np.flatnonzero(slots >= start)
+        if len(new) < len(users):  # some were known: the others' numbers are to follow without a gap
+            slots[new] = np.arange(start, start + len(new))
+            self._slots.update(zip([users[i] for i in new.tolist()], slots[new].tolist(), strict=True))
+        self._append([users[i] for i in new.tolist()] if len(new) < len(users) else users, hashes[new], shard)
+        return slots
+
+    def make_room(self, count: int) -> None:
+        """Grow once for so many more people, instead of doubling on the way."""
+        if len(self.ids) + count > len(self.hashes):
+            self._grow(len(self.ids) + count)
 
     def hash_of(self, user: str) -> int:
         """The keyed 64-bit hash of an id, known or not."""
@@ -103,10 +108,15 @@ class People:
         return np.fromiter(map(self.shards.of, users), np.uint8, len(users))
 
     def _add(self, users: list[str], hashes: NDArray[np.uint64], shards: NDArray[np.uint8]) -> None:
+        start = len(self.ids)
+        self._slots.update(zip(users, range(start, start + len(users)), strict=True))
+        self._append(users, hashes, shards)
+
+    def _append(self, users: list[str], hashes: NDArray[np.uint64], shards: NDArray[np.uint8] | int) -> None:
+        """The columns of people who have just been given the next slots."""
         start, end = len(self.ids), len(self.ids) + len(users)
         if end > len(self.hashes):
             self._grow(max(2 * len(self.hashes), end))
-        self._slots.update(zip(users, range(start, end), strict=True))
         self.ids.extend(users)
         self.hashes[start:end] = hashes
         self.shard[start:end] = shards

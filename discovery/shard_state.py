@@ -4,10 +4,11 @@ To a shard belong the columns of its people, their suspensions and persons, what
 and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
 """
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import itemgetter
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -211,9 +212,12 @@ class ShardedPeople:
             raise ValueError(f"the checkpoint is of {head.shards} shards, here are {self._people.shards.count}")
         self.drop(head.shard)
         known = state.hashes if head.secret == self._people.secret_fingerprint else None
+        if not len(self._people):
+            self._people.make_room(head.shards * len(state.ids))
         slots: list[int] = []
         for start in range(0, len(state.ids), _STEP_ROWS):
-            slots += self._put_people(state, known, slice(start, start + _STEP_ROWS))
+            with _uncollected():
+                slots += self._put_people(state, known, slice(start, start + _STEP_ROWS))
             yield
         for start in range(0, len(state.mentioned), _STEP_ROWS):
             slots += self._people.slots_or_new(state.mentioned[start : start + _STEP_ROWS]).tolist()
@@ -238,15 +242,35 @@ class ShardedPeople:
         return numbers
 
     def _put_halves(self, slots: list[int], halves: dict[str, NDArray[Any]]) -> Iterator[None]:
+        slot_of = np.array(slots, np.int32)
         for start in range(0, len(halves["owner"]), _STEP_ROWS):
-            columns = {name: column[start : start + _STEP_ROWS].tolist() for name, column in halves.items()}
-            columns["precision"] = [STORED_PRECISIONS[number] for number in columns["precision"]]
-            columns["guardian"] = list(map(bool, columns["guardian"]))
-            made = map(Half, *(columns[name] for name in Half._fields))
-            rows = zip(columns["owner"], columns["other"], made, strict=True)
-            for owner, shown in groupby(rows, key=itemgetter(0)):
-                self._friendships.restore(slots[owner], {slots[other]: half for _, other, half in shown})
+            with _uncollected():
+                self._put_some_halves(slot_of, {n: column[start : start + _STEP_ROWS] for n, column in halves.items()})
             yield
+
+    def _put_some_halves(self, slot_of: NDArray[np.int32], halves: dict[str, NDArray[Any]]) -> None:
+        """Sorted by owner. Lists, maps and slices throughout: there may be millions."""
+        fields = {name: halves[name].tolist() for name in ("until_ms", "since_ms", "asked_ms")}
+        fields["precision"] = list(map(STORED_PRECISIONS.__getitem__, halves["precision"].tolist()))
+        fields["guardian"] = halves["guardian"].astype(np.bool_).tolist()
+        made = list(map(Half._make, zip(*(fields[name] for name in Half._fields), strict=True)))
+        others = slot_of[halves["other"]].tolist()
+        starts = [0, *(np.flatnonzero(np.diff(halves["owner"])) + 1).tolist(), len(made)]
+        owners = slot_of[halves["owner"][starts[:-1]]].tolist()
+        for owner, (start, end) in zip(owners, pairwise(starts), strict=True):
+            self._friendships.restore(owner, dict(zip(others[start:end], made[start:end], strict=True)))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """For a step that makes many objects, all of which stay: looking through them for garbage takes as long again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _lasting(suspensions: dict[int, dict[str, int]], stranger_edge_ms: int) -> dict[int, dict[str, int]]:
