@@ -120,6 +120,7 @@ class Follower:
         self.bytes_folded = 0
         self._following = False
         self._at_end_s: float | None = None
+        self._verified_s = float("-inf")
         self._read_to_end = False  # by the last read
         self._busy = False
         self._brought_at_s = float("-inf")
@@ -277,8 +278,10 @@ class Follower:
 
         Not when an earlier read on this connection reached the end of the stream less than 5 s ago: all later entries
         are younger than that, and trimming leaves those of 10 s (by the leader's own clock, whatever the server's is).
+        But a stream may also be emptied or put back while it is read, which is found out within 5 s.
         """
-        return self._at_end_s is None or self._monotonic() - self._at_end_s > _SURE_S
+        now_s = self._monotonic()
+        return self._at_end_s is None or now_s - min(self._at_end_s, self._verified_s) > _SURE_S
 
     async def _verify(self, call: Callable[..., Any], last: EntryId, checksum: int) -> None:
         """After a read: the entry read before it still stands, so that nothing between them was removed. Else FeedGap.
@@ -286,6 +289,7 @@ class Follower:
         At the very start of a stream nothing stands before: then its first entry must not have been trimmed, which is
         for whoever found no checkpoint to say.
         """
+        self._verified_s = self._monotonic()
         if last == (0, 0):
             return
         rows = _rows(await call("XRANGE", self.key, _text(last), _text(last)))

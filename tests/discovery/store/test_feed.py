@@ -13,7 +13,7 @@ from discovery.errors import StateAway
 from discovery.store.client import State
 from discovery.store.data_dir import DataDir
 from discovery.store.embedded import EmbeddedServer
-from discovery.store.feed import Follower, _entries, parse_id
+from discovery.store.feed import FeedGap, Follower, _entries, parse_id
 from discovery.store.ticker import Tick, pack_tick
 
 KEY = "{t}:feed"
@@ -327,3 +327,25 @@ async def test_an_entry_without_payload_is_an_empty_payload(state: State) -> Non
     folded = Folded(state)
     await folded.follower.catch_up()
     assert [(kind, payload) for kind, payload, _ in folded.entries] == [("c", b"")]
+
+
+async def test_a_stream_that_was_emptied_and_goes_on_is_noticed(state: State) -> None:
+    """Its entries never cease to come, on a connection that never broke: only the place itself can tell."""
+    follower = Follower(state, KEY, lambda *_: None, lambda *_: True, lambda: 4 * time.monotonic())
+    await add(state)
+    await follower.catch_up()
+    following = asyncio.create_task(follower.follow())
+    for _ in range(2):  # the first reads of a connection look at the place anyhow
+        await asyncio.sleep(0.1)
+        await follower.folded(await add(state), 3.0)
+    await asyncio.gather(state.call("DEL", KEY), add(state))
+    try:
+        async with asyncio.timeout(4):
+            while not following.done():
+                await add(state)
+                await asyncio.sleep(0.05)
+        with pytest.raises(FeedGap):
+            await following
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
