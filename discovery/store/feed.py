@@ -32,6 +32,7 @@ _BLOCK_MS = 500
 _STALE_S = 2.0  # ticks come every 250 ms of silence: without any read for so long the server hangs
 _RETRY_S = 0.2
 _SURE_S = 5.0  # trimming leaves what came in the last 10 s: who was at the end so recently has missed nothing
+_LEFT_S = 9.0  # and who looks for an entry that was the last one so recently must find it
 _PACE_S = 0.08  # under load others' entries gather for so long, else each would cost every worker a command
 _FEW_WAITERS = 8  # beyond, they are a load of their own
 _MOST_UNFOLDED = 50_000  # entries that wait for another shard's edge; beyond, the stream keeps them
@@ -120,7 +121,7 @@ class Follower:
         self.bytes_folded = 0
         self._following = False
         self._at_end_s: float | None = None
-        self._verified_s = float("-inf")
+        self._anchor: tuple[EntryId, int, float] = (0, 0), 0, float("-inf")  # an entry, its checksum, when it was last
         self._read_to_end = False  # by the last read
         self._busy = False
         self._brought_at_s = float("-inf")
@@ -256,6 +257,7 @@ class Follower:
             raise FeedGap(self.key)
         if self._may_have_missed():
             await self._verify(call, last, checksum)
+        await self._look_back(call, last, checksum)
         self._read_at_s = self._monotonic()
         self._note_load(len(entries))
         self._read_to_end = len(entries) < _READ_COUNT
@@ -278,10 +280,19 @@ class Follower:
 
         Not when an earlier read on this connection reached the end of the stream less than 5 s ago: all later entries
         are younger than that, and trimming leaves those of 10 s (by the leader's own clock, whatever the server's is).
-        But a stream may also be emptied or put back while it is read, which is found out within 5 s.
         """
+        return self._at_end_s is None or self._monotonic() - self._at_end_s > _SURE_S
+
+    async def _look_back(self, call: Callable[..., Any], last: EntryId, checksum: int) -> None:
+        """After a read: what stood last 5 s ago still stands. Else the stream was emptied while it was read, and went
+        on; then nothing else tells that what was folded is of another state. Raises FeedGap."""
+        entry, checksum_then, at_s = self._anchor
         now_s = self._monotonic()
-        return self._at_end_s is None or now_s - min(self._at_end_s, self._verified_s) > _SURE_S
+        if now_s - at_s <= _SURE_S:
+            return
+        if now_s - at_s <= _LEFT_S:
+            await self._verify(call, entry, checksum_then)
+        self._anchor = (last, checksum, now_s) if self._read_to_end else ((0, 0), 0, now_s)
 
     async def _verify(self, call: Callable[..., Any], last: EntryId, checksum: int) -> None:
         """After a read: the entry read before it still stands, so that nothing between them was removed. Else FeedGap.
@@ -289,7 +300,6 @@ class Follower:
         At the very start of a stream nothing stands before: then its first entry must not have been trimmed, which is
         for whoever found no checkpoint to say.
         """
-        self._verified_s = self._monotonic()
         if last == (0, 0):
             return
         rows = _rows(await call("XRANGE", self.key, _text(last), _text(last)))
