@@ -5,18 +5,11 @@ Ours and the peer take turns (so that a busy moment of the machine hits both), e
 """
 
 import argparse
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -24,8 +17,8 @@ from geo import cells, sphere
 from geo.crowd import BandsAround, Crowd
 from geo.places import Places
 from geo.privacy import STRANGER_RESOLUTION, bands_within
+from loadtest import report
 
-OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.json"
 PEER = "cKDTree"
 STORES = 25_000
 NEAREST = 50
@@ -58,27 +51,13 @@ def in_turns(ours: Work, peer: Work, turns: int) -> tuple[float, float]:
     return statistics.median(spent[ours]), statistics.median(spent[peer])
 
 
-def row(work: str, size: int, seconds: tuple[float, float], calls: int, unit: str, goal: str) -> dict[str, Any]:
-    """One row of the file; ``goal`` is ``ratio >= x`` or ``ours <= x`` in the row's unit."""
+def row(work: str, size: int, seconds: tuple[float, float], calls: int, unit: str, goal: str) -> report.Row:
+    """A row of two times for ``calls`` calls, in ``unit`` a call."""
     factor = {"us": 1e6, "ms": 1e3}[unit] / calls
-    ours, peer = (round(value * factor, 3) for value in seconds)
-    found = {"ratio": seconds[1] / seconds[0], "ours": ours}
-    what, sign, limit = goal.split()
-    met = found[what] >= float(limit) if sign == ">=" else found[what] <= float(limit)
-    return {
-        "work": work,
-        "size": size,
-        "ours": ours,
-        "peer": peer,
-        "peer_name": PEER,
-        "unit": unit,
-        "ratio": round(found["ratio"], 2),
-        "goal": goal,
-        "met": met,
-    }
+    return report.row(work, size, seconds[0] * factor, seconds[1] * factor, PEER, unit, goal)
 
 
-def place_rows(rng: np.random.Generator, turns: int) -> list[dict[str, Any]]:
+def place_rows(rng: np.random.Generator, turns: int) -> list[report.Row]:
     """k = 5 of 25,000 stores: one call a point, then many points in one call."""
     lats, lons = clustered(rng, STORES)
     places, tree = Places(lats, lons), cKDTree(sphere.unit_vectors(lats, lons))
@@ -102,7 +81,7 @@ def place_rows(rng: np.random.Generator, turns: int) -> list[dict[str, Any]]:
     ]
 
 
-def people_rows(rng: np.random.Generator, count: int, turns: int) -> list[dict[str, Any]]:
+def people_rows(rng: np.random.Generator, count: int, turns: int) -> list[report.Row]:
     """A page within 5 km (ours: bands of cells in keyed order; peer: by distance), and the rebuild of the index."""
     lats, lons = clustered(rng, count)
     member_cells = cells.cells_of(lats, lons, STRANGER_RESOLUTION)
@@ -130,36 +109,6 @@ def people_rows(rng: np.random.Generator, count: int, turns: int) -> list[dict[s
     ]
 
 
-def machine() -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {
-        "cpu": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_average_1min": round(os.getloadavg()[0], 2),  # the run itself is 1; more = a busy machine
-    }
-
-
-def commit() -> str:
-    """Of the working tree, with ``-dirty`` if it holds more; empty outside a clone."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=OUT.parent, capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip()
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    print(f"{'work':44} {'size':>9} {'ours':>10} {PEER:>10}  {'':2} {'ratio':>6}  goal")
-    for one in rows:
-        verdict = f"{one['goal']}: {'met' if one['met'] else 'NOT met'}"
-        print(
-            f"{one['work']:44} {one['size']:9,} {one['ours']:10.3f} {one['peer']:10.3f}  {one['unit']:2} "
-            f"{one['ratio']:6.2f}  {verdict}"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
@@ -168,17 +117,8 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     rows = [*place_rows(rng, given.turns), *people_rows(rng, given.people, given.turns)]
-    show(rows)
-    versions = {name: version(name) for name in ("nearhive", "numpy", "numba", "h3", "scipy")}
-    report = {
-        "machine": machine(),
-        "versions": {"python": platform.python_version(), **versions},
-        "commit": commit(),
-        "seed": given.seed,
-        "rows": rows,
-    }
-    OUT.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    print(f"written: {OUT.relative_to(Path.cwd()) if OUT.is_relative_to(Path.cwd()) else OUT}")
+    report.show(rows)
+    report.write(rows, given.seed)
 
 
 if __name__ == "__main__":
