@@ -288,7 +288,7 @@ class Follower:
         on; then nothing else tells that what was folded is of another state. Raises FeedGap."""
         entry, checksum_then, at_s = self._anchor
         now_s = self._monotonic()
-        if now_s - at_s <= _SURE_S:
+        if entry != (0, 0) and now_s - at_s <= _SURE_S:
             return
         if now_s - at_s <= _LEFT_S:
             await self._verify(call, entry, checksum_then)
