@@ -85,7 +85,7 @@ def _node(node: Row) -> str:
     memory = f"{node['memory_bytes'] / 1e6:.1f} MB"
     where = node["binary"] or "binary not told"
     server = f"{node['server']} {node['version']}, process {node['pid']}"
-    return f"{node['role']}, {server}, {where}, {memory}, {synced}{copies}"
+    return f"{node['role']}, {server}, {memory}, {synced}{copies}, {where}"
 
 
 def _leads(node: Row) -> bool:
@@ -191,7 +191,7 @@ def _of_node(node: Row, state: Row) -> Iterator[str]:
     if state["durability"].startswith("always") and not synced and not state["read_only"]:
         yield "it does not sync to disk before it answers (appendonly yes, appendfsync always)"
     if state["footing"] == "cluster" and _leads(node) and not node["replicas_in_sync"]:
-        yield "no replica in sync: changes of class A and B are answered 'outcome unknown'"
+        yield "no replica in sync: writes are answered 'outcome unknown', and leases end, so people reads answer 503"
 
 
 def _of_workers(status: Status) -> Iterator[str]:

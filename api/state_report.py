@@ -49,7 +49,9 @@ async def nodes(state: State) -> list[Row]:
         roles = state.nodes()
     except StateAway:
         return []
-    return await asyncio.gather(*(_node(state, name, role) for name, role in roles.items()))
+    return await asyncio.gather(
+        *(_node(state, name, role) for name, role in sorted(roles.items(), key=lambda pair: (pair[1], pair[0])))
+    )
 
 
 async def _node(state: State, name: str, role: str) -> Row:

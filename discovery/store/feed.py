@@ -62,6 +62,7 @@ class _Read:
     entry: EntryId
     kind: str
     payload: bytes
+    read_at_s: float
 
 
 def parse_id(raw: bytes) -> EntryId:
@@ -104,7 +105,7 @@ class Follower:
         self._moved_at_s = 0.0
         self._pausing: asyncio.Future[None] | None = None
         self._read_at_s = 0.0
-        self._level_at_s = float("-inf")  # when all that stood in the stream was folded
+        self._level_at_s = float("-inf")  # when all that stood in the stream was read
         self.restart(None)
 
     def restart(self, place: Place | None) -> None:
@@ -154,8 +155,7 @@ class Follower:
             await self._read_once(self._state.call, block_ms=None)
         self.caught_up = self._following = True
         self._read_at_s = self._moved_at_s = self._monotonic()
-        if not self._unfolded:
-            self._level_at_s = self._read_at_s
+        self._level_at_s = self._read_at_s
 
     @property
     def connected(self) -> bool:
@@ -171,8 +171,9 @@ class Follower:
         return self._monotonic() - self._read_at_s
 
     def lag_s(self) -> float:
-        """Seconds since all that stood in the stream was folded here; in silence at most the time between ticks."""
-        return self._monotonic() - self._level_at_s
+        """How old what is folded may be: since the oldest entry not folded yet was read, or since a read reached the
+        end; in silence at most the time between ticks."""
+        return self._monotonic() - (self._unfolded[0].read_at_s if self._unfolded else self._level_at_s)
 
     def doubt(self) -> None:
         """The state may have been emptied or replaced under us: :meth:`follow` raises FeedGap at its next read."""
@@ -262,8 +263,9 @@ class Follower:
         self._note_load(len(entries))
         self._read_to_end = len(entries) < _READ_COUNT
         if self._read_to_end:
-            self._at_end_s = sent_s
-        self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
+            self._at_end_s, self._level_at_s = sent_s, self._read_at_s
+        at_s = self._read_at_s
+        self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b""), at_s) for raw, f in entries)
         self._fold_what_may()
 
     def _note_load(self, entries: int) -> None:
@@ -318,8 +320,6 @@ class Follower:
             while self._unfolded and self._fold_next(self._unfolded[0]):
                 self._unfolded.popleft()
                 self._time_of_next = None
-            if not self._unfolded and self._read_to_end:
-                self._level_at_s = self._read_at_s
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
             raise
