@@ -14,6 +14,7 @@ from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.feed import EntryId, parse_id
 from discovery.store.leases import Leases
+from discovery.store.shard_lease import DEAD_S
 
 SHARDS = 2
 
@@ -125,6 +126,27 @@ async def test_nothing_is_held_before_the_feed_is_folded(state: State) -> None:
     process.follows = True
     await until(process.leases.holds)
     await process.stop()
+
+
+async def test_while_the_world_moves_nobody_holds_and_nobody_comes_to_hold(state: State) -> None:
+    async with workers(state, 2) as (one, other):
+        await other.stop()  # it sleeps while the others leave
+        await state.call("HSET", keys.world(), "moved_to", "there")
+        await until(lambda: not one.leases.holds(), 0.6)
+        late = Process(state, "late")
+        await late.start()
+        other.skewed_s = DEAD_S
+        assert not other.leases.holds()
+        other.resume()
+        ends_s = time.monotonic() + 1.0
+        while time.monotonic() < ends_s:
+            assert not any(process.leases.holds() for process in (one, other, late))
+            await asyncio.sleep(0.001)
+        assert await rows(state) == {}, "a copy need not wait for them"
+        await state.call("HDEL", keys.world(), "moved_to")
+        for process in (one, other, late):
+            await until(process.leases.holds, 2.0)
+        await late.stop()
 
 
 async def test_a_class_a_write_waits_until_every_worker_has_folded_it(state: State, seed: int) -> None:
