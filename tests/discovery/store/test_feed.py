@@ -13,7 +13,7 @@ from discovery.errors import StateAway
 from discovery.store.client import State
 from discovery.store.data_dir import DataDir
 from discovery.store.embedded import EmbeddedServer
-from discovery.store.feed import FeedGap, Follower, _entries, parse_id
+from discovery.store.feed import _PACE_S, FeedGap, Follower, _entries, parse_id
 from discovery.store.ticker import Tick, pack_tick
 
 KEY = "{t}:feed"
@@ -349,3 +349,57 @@ async def test_a_stream_that_was_emptied_and_goes_on_is_noticed(state: State) ->
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+# --- load ---
+
+
+async def reads(state: State) -> int:
+    told = (await state.call("INFO", "commandstats")).decode()
+    line = next((row for row in told.splitlines() if row.startswith("cmdstat_xread:")), "calls=0,")
+    return int(line.partition("calls=")[2].partition(",")[0])
+
+
+async def test_reads_do_not_follow_every_entry_of_a_fast_stream(state: State) -> None:
+    folded = Folded(state)
+    async with folded.following():
+        await add(state, 0)
+        before = await reads(state)
+        for number in range(1, 151):
+            last = await add(state, number)
+            await asyncio.sleep(0.002)
+        taken = await reads(state) - before
+        await folded.follower.folded(last, 3.0)
+        assert folded.payloads == numbers(151)
+        assert taken < 75, "each entry cost a read"
+
+
+async def test_a_pause_ends_when_somebody_waits(state: State) -> None:
+    folded = Folded(state)
+    async with folded.following():
+        began_s = time.monotonic()
+        for number in range(40):
+            await folded.follower.folded(await add(state, number), 3.0)
+        assert time.monotonic() - began_s < 40 * _PACE_S * 0.75, "each waited for the end of a pause"
+
+
+async def test_what_was_gathered_is_settled_before_anybody_is_told(state: State) -> None:
+    order: list[str] = []
+    follower = Follower(
+        state,
+        KEY,
+        lambda kind, *_: order.append(kind),
+        lambda *_: True,
+        time.monotonic,
+        lambda: order.append("settled"),
+    )
+    await follower.catch_up()
+    task = asyncio.create_task(follower.follow())
+    for kind in ("r", "s"):
+        await follower.folded(await add(state, kind=kind), 3.0)
+        order.append("told")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    at = [order.index(kind) for kind in ("r", "s")]
+    for start in at:
+        assert order[start : start + 3] == [order[start], "settled", "told"]
