@@ -57,12 +57,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An entry that was read and not folded yet."""
+    """An entry that was read and not folded yet, and the clock there."""
 
     entry: EntryId
     kind: str
     payload: bytes
     read_at_s: float
+    now_ms: int
+    offset_ms: int
+    epoch_ms: int
 
 
 def parse_id(raw: bytes) -> EntryId:
@@ -111,8 +114,9 @@ class Follower:
     def restart(self, place: Place | None) -> None:
         """Forget what was read, and go on from ``place`` (None: the start of the stream). Writers go on waiting."""
         self.restarts += 1
-        self.hive = HiveTime()
-        self.epoch_ms = 0
+        self.hive = HiveTime()  # of the last entry that was read: while entries wait for an edge time goes on
+        self._read_epoch_ms = self.epoch_ms = 0
+        self._offset_ms = 0
         self.now_ms = 0  # hive time of the last folded entry
         self.position: EntryId = (0, 0)
         self.checksum = 0
@@ -129,17 +133,17 @@ class Follower:
         self._failure: Exception | None = None
         self._doubted = False
         self._unfolded: deque[_Read] = deque()
-        self._time_of_next: int | None = None
         if place is not None:
             self.position, self.checksum = place.position, place.checksum
             self.hive.now_ms = self.now_ms = place.now_ms
             self.hive.set_offset(place.offset_ms)
-            self.epoch_ms = place.epoch_ms
+            self._offset_ms = place.offset_ms
+            self._read_epoch_ms = self.epoch_ms = place.epoch_ms
 
     @property
     def place(self) -> Place:
         """Where the folded state stands."""
-        return Place(self.position, self.checksum, self.now_ms, self.hive.offset_ms, self.epoch_ms)
+        return Place(self.position, self.checksum, self.now_ms, self._offset_ms, self.epoch_ms)
 
     async def tail(self) -> EntryId:
         """Id of the newest entry of the stream, (0, 0) when empty."""
@@ -264,9 +268,17 @@ class Follower:
         self._read_to_end = len(entries) < _READ_COUNT
         if self._read_to_end:
             self._at_end_s, self._level_at_s = sent_s, self._read_at_s
-        at_s = self._read_at_s
-        self._unfolded.extend(_Read(parse_id(raw), f[b"k"].decode(), f.get(b"d", b""), at_s) for raw, f in entries)
+        self._unfolded.extend(self._timed(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
         self._fold_what_may()
+
+    def _timed(self, entry: EntryId, kind: str, payload: bytes) -> _Read:
+        """What was just read, with the clock there."""
+        if kind == TICK:
+            tick = unpack_tick(payload)
+            self.hive.set_offset(tick.offset_ms)
+            self._read_epoch_ms = tick.epoch_ms
+        now_ms = self.hive.advance(entry[0], is_tick=kind == TICK)
+        return _Read(entry, kind, payload, self._read_at_s, now_ms, self.hive.offset_ms, self._read_epoch_ms)
 
     def _note_load(self, entries: int) -> None:
         """Entries come fast where one read after another brings some within two pauses; but there is no time to pause
@@ -319,7 +331,6 @@ class Follower:
         try:
             while self._unfolded and self._fold_next(self._unfolded[0]):
                 self._unfolded.popleft()
-                self._time_of_next = None
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
             raise
@@ -329,19 +340,13 @@ class Follower:
 
     def _fold_next(self, read: _Read) -> bool:
         """Fold one entry; False while it has to wait."""
-        tick = unpack_tick(read.payload) if read.kind == TICK else None
-        if self._time_of_next is None:
-            if tick is not None:
-                self.hive.set_offset(tick.offset_ms)
-                self.epoch_ms = tick.epoch_ms
-            self._time_of_next = self.hive.advance(read.entry[0], is_tick=tick is not None)
-        now_ms = self._time_of_next
-        if not self._on_time(now_ms, self.epoch_ms):
+        self.epoch_ms = read.epoch_ms
+        if not self._on_time(read.now_ms, read.epoch_ms):
             return False
-        if tick is None:
-            self._fold(read.kind, read.payload, now_ms)
+        if read.kind != TICK:
+            self._fold(read.kind, read.payload, read.now_ms)
             self.entries_folded += 1
-        self.now_ms = now_ms
+        self.now_ms, self._offset_ms = read.now_ms, read.offset_ms
         self.position, self.checksum = read.entry, checksum_of(read.kind, read.payload)
         self.bytes_folded += len(read.payload)
         self._moved_at_s = self._read_at_s

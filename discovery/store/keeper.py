@@ -20,6 +20,7 @@ from discovery.store.ticker import TICK, Sample, TickPlan
 _LONGEST_PAUSE_S = 0.25  # also how closely hive time is watched by who does not lead
 _SHORTEST_PAUSE_S = 0.005
 _RETRY_S = 0.1
+_SLOWER = 0.999  # of the own clock: hive time follows the server's, whose rate may be another
 _DEAF_S = 2.0  # who has not read the stream for so long cannot say what it holds, and lets another lead
 
 log = structlog.get_logger("nearhive.keeper")
@@ -62,7 +63,7 @@ class StreamKeeper:
         self._epoch_ms = epoch_ms
         self._monotonic = monotonic
         self._plan: TickPlan | None = None
-        self._moved: tuple[int, float] | None = None  # hive time as last folded, and when it was seen to move
+        self._moved: tuple[int, float] | None = None  # hive time as last read, and when it was seen to move
         self._folded_ms = 0
 
     @property
@@ -116,14 +117,28 @@ class StreamKeeper:
         return plan.due_in_s(self._monotonic(), self._followed.idle_s())
 
     def _watch(self) -> None:
-        """Remember when hive time moved last: whoever takes over reckons from there."""
+        """Remember when hive time was seen to move: whoever takes over reckons from there.
+
+        Entries may be read late, the last ones of a lost master seconds after they were written, but never early: so
+        only what is ahead of the reckoning counts.
+        """
         hive_ms = self._followed.hive.now_ms
         if not self._followed.caught_up:
             self._moved, self._folded_ms = None, 0
         elif self._folded_ms == 0:
             self._folded_ms = hive_ms
         elif hive_ms != self._folded_ms:
-            self._moved, self._folded_ms = (hive_ms, self._monotonic()), hive_ms
+            now_s, self._folded_ms = self._monotonic(), hive_ms
+            reckoned_ms = self._reckoned_ms(now_s)
+            if reckoned_ms is None or hive_ms >= reckoned_ms:
+                self._moved = hive_ms, now_s
+
+    def _reckoned_ms(self, now_s: float) -> int | None:
+        """Hive time by the own clock, None if it was not seen to move."""
+        if self._moved is None:
+            return None
+        moved_ms, moved_s = self._moved
+        return moved_ms + round((now_s - moved_s) * 1000 * _SLOWER)
 
     def _took(self, sample: Sample | None) -> None:
         if self._leader.token is None or sample is None:
@@ -136,9 +151,9 @@ class StreamKeeper:
     def _new_plan(self, first: Sample) -> TickPlan:
         hive = self._followed.hive
         hive_ms = None if first.id_ms + hive.offset_ms >= hive.now_ms else hive.now_ms
-        if self._moved is not None:
-            moved_ms, moved_s = self._moved
-            hive_ms = moved_ms + round((first.asked_s - moved_s) * 1000)
+        reckoned_ms = self._reckoned_ms(first.asked_s)
+        if reckoned_ms is not None:
+            hive_ms = reckoned_ms
         return TickPlan(self._epoch_ms, hive_ms, hive.offset_ms, first)
 
     async def _tick(self, plan: TickPlan, token: str) -> bool:

@@ -403,3 +403,20 @@ async def test_what_was_gathered_is_settled_before_anybody_is_told(state: State)
     at = [order.index(kind) for kind in ("r", "s")]
     for start in at:
         assert order[start : start + 3] == [order[start], "settled", "told"]
+
+
+async def test_the_clock_goes_on_while_entries_wait_and_a_place_is_that_of_the_last_folded_one(state: State) -> None:
+    may_pass = True
+    follower = Follower(state, KEY, lambda *_: None, lambda *_: may_pass, time.monotonic)
+    await tick(state, 1000, 5, 900)
+    await follower.catch_up()
+    may_pass = False
+    stood = follower.place
+    await add(state, entry="1500-0")
+    await tick(state, 2000, 70, 800)
+    await follower.catch_up()
+    assert (follower.place, follower.now_ms) == (stood, 1005)
+    assert (follower.hive.now_ms, follower.hive.offset_ms) == (2070, 70)
+    may_pass = True
+    follower.resume()
+    assert (follower.now_ms, follower.place.offset_ms, follower.epoch_ms) == (2070, 70, 800)

@@ -264,3 +264,21 @@ async def test_steps_of_an_hour_move_no_hive_time_no_lease_and_no_leader(
         for task in renewing:
             await end(task)
     await state.close()
+
+
+async def test_entries_that_are_read_late_do_not_set_hive_time_back(state: State) -> None:
+    worker = await Worker(state, "a").start()
+    try:
+        await asyncio.sleep(1.0)
+        assert worker.keeper.token is not None
+        await end(worker.following)
+        await asyncio.sleep(0.4)  # a tick or two come in that nobody reads yet
+        await worker.pause()
+        await asyncio.sleep(3.0)
+        worker.following = asyncio.create_task(worker.follower.follow())
+        worker.keep()
+        await asyncio.sleep(1.0)
+        assert worker.keeper.token is not None
+        assert abs(worker.follower.hive.offset_ms) < 500, "the server's clock was never stepped"
+    finally:
+        await worker.stop()
