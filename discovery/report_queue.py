@@ -79,7 +79,7 @@ class ReportQueue:
     async def _send(self, reports: list[Report], callers: list[asyncio.Future[None]]) -> None:
         failure: Exception | None = None
         try:
-            entry = await append(self._writer.state, self._feed.key, "r", pack(reports), self._within_s)
+            entry = await append(self._writer.state, self._feed.key, "r", pack(reports), self._within_s, lasting=False)
             await self._feed.folded(entry, FOLD_DEADLINE_S)
         except Exception as error:
             failure = error

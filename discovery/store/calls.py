@@ -53,9 +53,12 @@ class StateFault(Exception):
 class Call:
     """One command on its way; ``sent`` tells whether the server may have seen it."""
 
-    __slots__ = ("answer", "asking", "batch", "command", "late", "node", "script", "sent", "tries")
+    __slots__ = ("answer", "asking", "batch", "command", "lasting", "late", "node", "script", "sent", "tries")
 
-    def __init__(self, command: Command, script: Script | None, answer: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self, command: Command, script: Script | None, answer: "asyncio.Future[Any]", lasting: bool = True
+    ) -> None:
+        self.lasting = lasting and (script is None or script.lasting)  # whether what it writes must last
         self.command = command
         self.script = script
         self.answer = answer
@@ -69,12 +72,12 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether its answer is a promise to keep something."""
-        return self.script.lasting if self.script is not None else str(self.command[0]).upper() not in _READS
+        return self.lasting and self.changes
 
     @property
     def changes(self) -> bool:
         """Whether it may change anything: every script, and all but the commands known to read."""
-        return self.script is not None or self.writes
+        return self.script is not None or str(self.command[0]).upper() not in _READS
 
     def fail(self, error: BaseException) -> None:
         """Answer with a failure, unless nobody waits any more."""

@@ -102,12 +102,13 @@ class State:
         node = self._known().of_key(keys[0]) if keys else self._known().of_command(("PING",))
         return await self._ask(("EVALSHA", script.sha1, len(keys), *keys, *args), script, node, within_s)
 
-    async def call(self, *command: Argument, within_s: float | None = None) -> Any:
+    async def call(self, *command: Argument, within_s: float | None = None, lasting: bool = True) -> Any:
         """Send one plain command and return its raw reply. Errors as in :meth:`run`. Never a blocking command.
 
-        On Cluster it goes to the owner of its key, and to any master when it has none.
+        On Cluster it goes to the owner of its key, and to any master when it has none. ``lasting=False``: the reply
+        need not wait until disk and replica have what a write wrote.
         """
-        return await self._ask(command, None, self._known().of_command(command), within_s)
+        return await self._ask(command, None, self._known().of_command(command), within_s, lasting)
 
     async def call_on(self, key: str, *command: Argument, within_s: float | None = None) -> Any:
         """:meth:`call` for a command without a key, such as TIME, on the node that owns ``key``."""
@@ -149,6 +150,21 @@ class State:
         topology = self._known()
         replicas = {node.name: "replica" for node in topology.replicas()}
         return {**replicas, **{node.name: "master" for node in topology.masters()}}
+
+    def node_of(self, key: str) -> str:
+        """Name of the node to which calls about ``key`` go now; empty on one server. Raises StateAway."""
+        return self._known().of_key(key).name
+
+    async def agreed_owners(self, keys: Sequence[str], *, within_s: float) -> dict[str, str]:
+        """Key -> name of the node that owns it in the eyes of most masters, each asked now; those on which most agree.
+
+        On one server nobody is asked. Raises StateAway when the client is closed.
+        """
+
+        async def ask(node: Node) -> Any:
+            return await self._ask(("CLUSTER", "SLOTS"), None, node, within_s)
+
+        return await self._known().agreed_owners(keys, ask)
 
     def blocking(self, *, key: str = "", longest_block_s: float = 5.0) -> Blocking:
         """A connection apart, for ``XREAD BLOCK`` of at most ``longest_block_s``; :meth:`close` closes it.
@@ -231,9 +247,11 @@ class State:
             raise StateAway("state connection is closed")
         return self._topology
 
-    async def _ask(self, command: Command, script: Script | None, node: Node, within_s: float | None) -> Any:
+    async def _ask(
+        self, command: Command, script: Script | None, node: Node, within_s: float | None, lasting: bool = True
+    ) -> Any:
         loop = asyncio.get_running_loop()
-        call = Call(command, script, loop.create_future())
+        call = Call(command, script, loop.create_future(), lasting)
         if self._refusal is not None and call.changes and (script is None or script is not self._not_refused):
             raise StateAway(self._refusal)
         node.submit(call)

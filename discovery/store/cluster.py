@@ -1,6 +1,8 @@
 """A Cluster: which node owns a slot, learned from CLUSTER SLOTS and again whenever a node disagrees or fails."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -75,6 +77,17 @@ class Cluster(Topology):
 
     def replicas(self) -> list[Node]:
         return list(self._replicas)
+
+    async def agreed_owners(self, keys: Sequence[str], ask: Callable[[Node], Awaitable[Any]]) -> dict[str, str]:
+        masters = self.masters()
+        told = await asyncio.gather(*map(ask, masters), return_exceptions=True)
+        votes = Counter(
+            vote
+            for node, rows in zip(masters, told, strict=True)
+            if not isinstance(rows, BaseException)
+            for vote in _owners(rows, node, keys)
+        )
+        return {key: owner for (key, owner), count in votes.items() if 2 * count > len(masters)}
 
     def set_ack(self, ack: Ack | None) -> None:
         self._ack = ack
@@ -203,6 +216,13 @@ class Cluster(Topology):
 
 def _slot(key: str) -> int:
     return key_slot(key.encode())
+
+
+def _owners(rows: list[Any], told_by: Node, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(key, name of its master) by one reply of CLUSTER SLOTS."""
+    for key in keys:
+        slot = _slot(key)
+        yield from ((key, _name(row[2], told_by)) for row in rows if row[0] <= slot <= row[1])
 
 
 def _send_again(call: Call, node: Node) -> None:

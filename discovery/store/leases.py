@@ -4,6 +4,7 @@ The rules and their proof are in ``shard_lease``.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,9 +26,8 @@ WORLD_SHARD = 0
 _LEAST_GAP_S = 0.002  # class A entries folded so close together share a renewal
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.025  # between looks for who waits: a worker folds and tells in 2 to 5 ms
 
-# It waits for a replica: a master that a partition has cut off goes on for the node timeout, and a renewal that only it
-# knows would keep a worker answering after the others' side has promoted a replica and dropped the row.
-LEASE = Script("lease")
+# It waits for no replica, so that people are answered while one is away: see ``shard_lease`` on a change of master.
+LEASE = Script("lease", lasting=False)
 
 log = structlog.get_logger("nearhive.leases")
 
@@ -98,17 +98,33 @@ class Leases:
 
     async def renew(self) -> None:
         """Renew, or join, every shard once: right after folding, without waiting for :meth:`run`. Raises StateAway."""
-        await asyncio.gather(*(shard.renew() for shard in self._shards))
+        await asyncio.gather(*(shard.renew() for shard in self._shards), self._ask_who_owns())
 
     async def run(self) -> None:
         """Keep the leases until cancelled; while the state is away, go on trying."""
         tasks = [asyncio.create_task(shard.keep()) for shard in self._shards]
+        tasks += [asyncio.create_task(self._keep_asking())] if self._state.is_cluster else []
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await asyncio.sleep(self._times[0])
+            with contextlib.suppress(StateAway):
+                await self._ask_who_owns()
+
+    async def _ask_who_owns(self) -> None:
+        """On Cluster a lease holds only as long as most masters say that it was renewed at the owner of its shard."""
+        if not self._state.is_cluster:
+            return
+        asked_s = self._monotonic()
+        owners = await self._state.agreed_owners([shard.key for shard in self._shards], within_s=_WITHIN_S)
+        for shard in self._shards:
+            shard.lease.owned_by(owners.get(shard.key, ""), asked_s)
 
     async def leave(self) -> None:
         """For a graceful stop: take the own rows away, so that nobody waits 2 s for them. Holds nothing from now on.
@@ -175,6 +191,7 @@ class _Shard:
         self._renew_s = renew_s
         tag = keys.shard_tag(number)
         self._names = [keys.leases(tag), keys.feed(tag), *([keys.world()] if number == WORLD_SHARD else [])]
+        self.key = self._names[0]
         self.wake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._sent = 0
@@ -201,9 +218,12 @@ class _Shard:
         """One renewal, and what follows from its answer. Raises StateAway, StateFault."""
         async with self._one_at_a_time:
             self._sent += 1
-            renewal = self.lease.renewal(self.folded.position, self._loaded.position, self._monotonic())
+            node = self._state.node_of(self.key)
+            renewal = self.lease.renewal(self.folded.position, self._loaded.position, self._monotonic(), node)
             args = [self.lease.worker, *renewal.args]
             reply = await self._state.run(LEASE, self._names, args, within_s=_WITHIN_S)
+            if self._state.node_of(self.key) != node:
+                return  # it may have been sent on to another node: the next one counts
             if reply is None:  # the next renewal takes the row away, so that the copy need not wait for it
                 self.lease.give_up()
                 raise StateAway("the state is moving to another server")

@@ -23,6 +23,13 @@ Joining: a worker has no row, and nobody waits for it, until it has folded what 
 ago; then it begins a row, and holds once it has folded its ``since``. A worker whose position runs back (its shard is
 restored), or that cannot keep up for 3 s, takes its row away and joins anew: else it would hold up everybody.
 
+On Cluster the hash may change hands: a replica that is promoted may lack rows and renewals of the last moment, and the
+old master may not know yet (a partition, a pause). Let p be the promotion. So (a) a lease holds at most 1.5 s after
+this worker *asked* the masters and most of them named the node of its last renewal as the owner: nobody holds by the
+old master later than p + 1.5 s, but for the time in which the news of a promotion reaches those who voted for it. (b)
+Who meets another node for the first time counts no look of the next 2 s, so none before p + 2 s. Looks and renewals at
+one and the same node are as above. No renewal needs a replica: people are answered while there is none.
+
 A state that was emptied has lost the rows of others too, who may hold for 1.5 s. Who finds its own row gone therefore
 counts no look of the next 2 s.
 """
@@ -52,6 +59,7 @@ class Renewal:
     asked_s: float
     position: EntryId
     row: bytes  # up to its beat; b"" = no lease wanted
+    node: str = ""  # to which it was sent, on Cluster
 
 
 @dataclass(slots=True)
@@ -78,6 +86,9 @@ class ShardLease:
     _first_seen_s: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
     _newest: EntryId = (0, 0)
     _doubtful_until_s: float = float("-inf")
+    _node: str = ""  # that had the last renewal, and when it is known to have been the owner
+    _at_node_s: float = float("-inf")  # when the last successful renewal to it was sent
+    _owned_s: float = float("inf")
 
     def __post_init__(self) -> None:
         if not self.valid_s < self.dead_s:
@@ -89,8 +100,11 @@ class ShardLease:
         """Whether this worker, which has folded up to ``position``, may answer people now."""
         return now_s <= self.until_s and position >= self.floor
 
-    def renewal(self, position: EntryId, loaded: EntryId, now_s: float) -> Renewal:
-        """What to send now."""
+    def renewal(self, position: EntryId, loaded: EntryId, now_s: float, node: str = "") -> Renewal:
+        """What to send now. ``node``: to which it goes, where there are several."""
+        if node != self._node:
+            self._node, self._at_node_s, self._owned_s = node, float("-inf"), float("-inf")
+            self._doubtful_until_s = now_s + self.dead_s
         if self.since is not None and (position < self._said or not self._keeps_up(position, now_s)):
             self.give_up()
         self._beat += 1
@@ -100,7 +114,7 @@ class ShardLease:
             self.floor = max(self.floor, position)
             row = b"%d-%d|%d-%d" % (*position, *loaded)
         args: list[bytes | str | int] = [row, self._beat, *self._dead_rows(now_s)]
-        return Renewal(args, now_s, position, row and b"%s|%d|" % (row, self._beat))
+        return Renewal(args, now_s, position, row and b"%s|%d|" % (row, self._beat), node)
 
     def answered(self, renewal: Renewal, reply: Sequence[bytes | int], now_s: float) -> bool:
         """Take the reply to ``renewal``. False when the state is not the one that was folded: it was emptied, or lost
@@ -141,6 +155,16 @@ class ShardLease:
         self._said, self.floor = max(self._said, entry), max(self.floor, entry)
         return True
 
+    def owned_by(self, node: str, asked_s: float) -> None:
+        """Most masters, asked at ``asked_s``, say that ``node`` owns this shard."""
+        if node == self._node:
+            self._owned_s = asked_s
+            self._hold_on()
+
+    def _hold_on(self) -> None:
+        if self.since is not None:
+            self.until_s = max(self.until_s, min(self._at_node_s, self._owned_s) + self.valid_s)
+
     def give_up(self) -> None:
         """Hold nothing, and take the row away with the next renewal."""
         self.since = self._goal = None
@@ -151,7 +175,8 @@ class ShardLease:
         if self.since is None or born != self._born:
             self.generation += 1
         self.since, self._born, self._asked_s = parse_id(since), born, asked_s
-        self.until_s, self.floor = asked_s + self.valid_s, max(self.since, self._said)
+        self._at_node_s, self.floor = asked_s, max(self.since, self._said)
+        self._hold_on()
 
     def _keeps_up(self, position: EntryId, now_s: float) -> bool:
         return self._goal is None or position >= self._goal[0] or now_s - self._goal[1] <= LAG_S

@@ -1,7 +1,9 @@
 """Where the state lives: which server owns a key. One server here, a Cluster in ``cluster``."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
@@ -41,6 +43,10 @@ class Topology(ABC):
         """Every known copy of a master."""
 
     @abstractmethod
+    async def agreed_owners(self, keys: Sequence[str], ask: Callable[[Node], Awaitable[Any]]) -> dict[str, str]:
+        """Key -> name of the node that owns it in the eyes of most masters. ``ask`` one for CLUSTER SLOTS."""
+
+    @abstractmethod
     def set_ack(self, ack: Ack | None) -> None:
         """How writes are made durable on every node from now on."""
 
@@ -73,6 +79,9 @@ class OneServer(Topology):
 
     def replicas(self) -> list[Node]:
         return []
+
+    async def agreed_owners(self, keys: Sequence[str], ask: Callable[[Node], Awaitable[Any]]) -> dict[str, str]:
+        return dict.fromkeys(keys, self._node.name)
 
     def set_ack(self, ack: Ack | None) -> None:
         self._node.set_ack(ack)

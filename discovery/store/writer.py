@@ -115,6 +115,12 @@ async def look_again(follower: Follower) -> None:
             await follower.fold_to_tail(_LOOK_AGAIN_S)
 
 
-async def append(state: State, feed: str, kind: str, payload: bytes, within_s: float) -> EntryId:
-    """Add one entry that has no record. Raises StateAway."""
-    return parse_id(await state.call("XADD", feed, "*", "k", kind, "d", payload, within_s=within_s))
+async def append(
+    state: State, feed: str, kind: str, payload: bytes, within_s: float, *, lasting: bool = True
+) -> EntryId:
+    """Add one entry that has no record. ``lasting=False`` for what heals by itself: it waits for no replica.
+
+    Raises StateAway.
+    """
+    command = ("XADD", feed, "*", "k", kind, "d", payload)
+    return parse_id(await state.call(*command, within_s=within_s, lasting=lasting))

@@ -393,3 +393,51 @@ def test_a_worker_joins_only_when_it_keeps_up_and_leaves_when_it_does_not() -> N
 def test_a_name_that_would_break_a_row_is_refused(worker: str) -> None:
     with pytest.raises(ValueError, match="name"):
         ShardLease(worker)
+
+
+# --- several nodes ---
+
+
+def renew_at(lease: ShardLease, server: NaiveServer, node: str, now_s: float) -> Renewal:
+    renewal = lease.renewal((5, 0), (5, 0), now_s, node)
+    lease.answered(renewal, server.run("me", renewal.args), now_s)
+    return renewal
+
+
+def test_a_lease_holds_from_when_most_masters_were_asked_and_named_the_node_of_its_last_renewal() -> None:
+    lease, server = ShardLease("me"), NaiveServer()
+    server.append((5, 0))
+    for now_s in (0.0, 0.1):
+        renew_at(lease, server, "a", now_s)
+    assert not lease.holds((5, 0), 0.1), "nobody was asked"
+    lease.owned_by("b", 0.2)
+    assert not lease.holds((5, 0), 0.2), "another node owns it"
+    lease.owned_by("a", 0.3)
+    assert lease.holds((5, 0), 0.1 + VALID_S)
+    assert not lease.holds((5, 0), 0.15 + VALID_S), "the renewal was sent before"
+    renew_at(lease, server, "a", 1.0)
+    assert lease.holds((5, 0), 0.3 + VALID_S)
+    assert not lease.holds((5, 0), 0.35 + VALID_S), "the masters were asked before"
+
+
+def test_a_renewal_at_the_old_master_and_the_word_of_the_new_one_do_not_add_up() -> None:
+    lease, server = ShardLease("me"), NaiveServer()
+    server.append((5, 0))
+    for now_s in (0.0, 0.1):
+        renew_at(lease, server, "a", now_s)
+    lease.owned_by("a", 0.1)
+    lease.renewal((5, 0), (5, 0), 1.0, "b")  # and no answer comes
+    lease.owned_by("b", 1.1)
+    assert lease.holds((5, 0), 0.1 + VALID_S)
+    assert not lease.holds((5, 0), 0.15 + VALID_S)
+    renew_at(lease, server, "b", 1.2)
+    assert lease.holds((5, 0), 1.1 + VALID_S)
+
+
+def test_who_meets_another_node_counts_no_look_for_two_seconds() -> None:
+    lease, server = ShardLease("me"), NaiveServer()
+    server.append((5, 0))
+    for node, from_s in (("a", 0.0), ("b", 10.0)):
+        early, late = (renew_at(lease, server, node, from_s + after_s) for after_s in (0.0, DEAD_S))
+        assert not lease.everyone_has(FOLDED, (5, 0), early, (5, 0))
+        assert lease.everyone_has(FOLDED, (5, 0), late, (5, 0))
