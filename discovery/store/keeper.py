@@ -120,11 +120,12 @@ class StreamKeeper:
         """Remember when hive time was seen to move: whoever takes over reckons from there.
 
         Entries may be read late, the last ones of a lost master seconds after they were written, but never early: so
-        only what is ahead of the reckoning counts.
+        only what is ahead of the reckoning counts. It goes on while the stream is folded anew: a server that took over
+        may have lost entries, and have another clock.
         """
         hive_ms = self._followed.hive.now_ms
         if not self._followed.caught_up:
-            self._moved, self._folded_ms = None, 0
+            self._folded_ms = 0
         elif self._folded_ms == 0:
             self._folded_ms = hive_ms
         elif hive_ms != self._folded_ms:

@@ -282,3 +282,26 @@ async def test_entries_that_are_read_late_do_not_set_hive_time_back(state: State
         assert abs(worker.follower.hive.offset_ms) < 500, "the server's clock was never stepped"
     finally:
         await worker.stop()
+
+
+@pytest.mark.skipif(not ldfault.available(), reason="needs Linux and gcc")
+async def test_a_step_while_the_stream_is_folded_anew_moves_no_hive_time(
+    stepped_server: tuple[EmbeddedServer, FaultyServer],
+) -> None:
+    """As after a failover to a server whose clock is an hour ahead: whoever lost its place has not lost the time."""
+    server, faulty = stepped_server
+    state = State(server.url)
+    await state.open()
+    async with kept_by(state, 1) as (one,):
+        await asyncio.sleep(0.6)
+        begun_s, begun_ms = time.monotonic(), one.follower.now_ms
+        await end(one.following)
+        one.follower.restart(None)
+        await asyncio.sleep(0.6)
+        faulty.clock_ahead(HOUR_S)
+        await one.follower.catch_up()
+        one.following = asyncio.create_task(one.follower.follow())
+        await asyncio.sleep(1.5)
+        assert one.keeper.token
+        assert abs(one.follower.now_ms - begun_ms - 1000 * (time.monotonic() - begun_s)) < 1500
+    await state.close()
