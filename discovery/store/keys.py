@@ -36,7 +36,7 @@ class Shards:
         return f"{self._tag(user)}:f:{user}"
 
     def blocks(self, user: str) -> str:
-        """Hash. Name as ``user`` sees it -> blocked person. Two names may hold one person (a bottle's sender)."""
+        """Hash. Name as ``user`` sees it -> blocked person; two names may hold one (a bottle's sender). No TTL."""
         return f"{self._tag(user)}:x:{user}"
 
     def operation(self, user: str, purpose: str, key_hash: str) -> str:
@@ -74,7 +74,7 @@ def demo_ready() -> str:
 
 
 def feed(tag: str) -> str:
-    """Stream. The one ordered feed of a tag: fields ``k`` (kind), ``d`` (payload). Trimmed behind checkpoints."""
+    """Stream. The ordered feed of a tag: fields ``k`` (kind), ``d`` (payload). No TTL: trimmed behind checkpoints."""
     return f"{{{tag}}}:feed"
 
 
