@@ -6,8 +6,10 @@ asks again here, under the same Idempotency-Key.
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -185,6 +187,7 @@ async def break_off(service: Subject, writers: Writers, url: str) -> float:
     await copying.wait()
     await asyncio.sleep(_STOPS_S)
     await refuses_everybody(service, writers)
+    os.kill(service.worker_pids()[0], signal.SIGKILL)  # the next one has to wait for the state
     done = await command(service, "stay", "--from", state_place(service))
     assert done.returncode == 0, done.stderr
     began_s, acked = time.monotonic(), writers.acknowledged()
