@@ -30,8 +30,10 @@ async def _ready_hive(request: Request) -> Hive:
 
 
 async def _known_caller(caller: CurrentUser, hive: Annotated[Hive, Depends(_ready_hive)]) -> Caller:
-    """The caller, with the human behind the account remembered: blocks, quotas and "seen before" act on the human."""
+    """The caller, with the human behind the account remembered: blocks, quotas and "seen before" act on the human; and
+    an age that hides them."""
     await hive.settings.note_person(caller.user, caller.person)
+    await hive.settings.note_lower_age(caller.user, caller.age)
     return caller
 
 

@@ -222,6 +222,8 @@ class Friends:
             await self._writer.catch_up(user, other)
         if self._related(user, other):
             await self._write(user, other, DECLINED, 0)
+        else:  # perhaps by this very act, whose first try was not yet effective everywhere
+            await self._writer.settled(user)
 
     def _related(self, user: str, other: str) -> bool:
         slot, other_slot = self._people.slot(user), self._people.slot(other)

@@ -88,6 +88,15 @@ class Settings:
         if person is not None and (slot is None or self._people.persons.get(slot) != person):
             await self._write(user, {"person": person})
 
+    async def note_lower_age(self, user: str, claim: str | None) -> None:
+        """Who was an adult and by this token is none is hidden from strangers everywhere before anything is answered.
+
+        What else tells the feed of a token's age, a report, waits for no other worker.
+        """
+        slot = self._people.slot(user)
+        if slot is not None and self._people.is_adult(slot) and not self._people.adult_with(slot, claim):
+            await self._write(user, {"claim": claim})
+
     async def note_age(self, user: str, claim: str | None) -> None:
         """Remember the age that a token states, for whom nothing else tells the feed: friendships depend on it."""
         slot = self._people.slot(user)

@@ -172,7 +172,7 @@ async def my_bottles(
 async def _require_bottles(hive: Hive, caller: Caller) -> None:
     require_feature(hive, caller, "bottles")
     if not hive.settings.view(caller.user).bottles:
-        await hive.writer.look_again()
+        await hive.writer.look_again(caller.user)
     if not hive.settings.view(caller.user).bottles:
         raise BottlesOff("switch bottles on first: PATCH /v1/me/settings")
 

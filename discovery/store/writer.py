@@ -90,6 +90,12 @@ class Writer:
             raise StateAway(detail, outcome_unknown=True) from None
         return bool(changed)
 
+    async def settled(self, user: str) -> None:
+        """Class A: wait until all that stands in the feed of ``user`` is effective everywhere, for a repeat that finds
+        its change made. Raises StateAway."""
+        entry = await self.feeds.of(user).tail()
+        await self.everywhere(user, b"%d-%d" % entry)
+
     async def catch_up(self, *users: str) -> None:
         """Fold all that stands in the feeds of ``users`` now: before judging again. Raises StateAway."""
         for feed in self._feeds_of(users):
