@@ -166,11 +166,12 @@ class State:
 
         return await self._known().agreed_owners(keys, ask)
 
-    def blocking(self, *, key: str = "", longest_block_s: float = 5.0) -> Blocking:
+    def blocking(self, *, key: str = "", longest_block_s: float = 5.0, within_s: float | None = None) -> Blocking:
         """A connection apart, for ``XREAD BLOCK`` of at most ``longest_block_s``; :meth:`close` closes it.
 
         It goes to the node that owns ``key``, by default the key of each command. It raises ``connection_errors``;
-        its next command after that connects to whoever owns the key then.
+        its next command after that connects to whoever owns the key then. ``within_s``, by default the deadline of the
+        client, is what a command may take beside its waiting.
         """
 
         def locate(command: Command) -> Node:
@@ -184,7 +185,8 @@ class State:
             if self._topology is not None:
                 self._topology.lost(node, error)
 
-        blocking = Blocking(locate, lost, self._blocking.discard, longest_block_s + self._deadline_s)
+        answer_s = self._deadline_s if within_s is None else within_s
+        blocking = Blocking(locate, lost, self._blocking.discard, longest_block_s + answer_s)
         self._blocking.add(blocking)
         return blocking
 

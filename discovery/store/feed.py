@@ -202,7 +202,8 @@ class Follower:
             self._following = False
 
     async def _follow_on_a_connection(self, task: "asyncio.Task[Any]") -> None:
-        blocking = self._state.blocking(key=self.key, longest_block_s=_BLOCK_MS / 1000)
+        block_s = _BLOCK_MS / 1000
+        blocking = self._state.blocking(key=self.key, longest_block_s=block_s, within_s=_STALE_S - block_s)
         self._at_end_s = None  # this may be another server than the last one
         try:
             while not task.cancelling():
