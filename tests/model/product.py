@@ -30,6 +30,7 @@ from discovery.store.client import State
 from discovery.store.feed import EntryId, Follower, parse_id
 from discovery.store.keeper import StreamKeeper
 from discovery.store.leader import Leader
+from discovery.store.shard_lease import DEAD_S, VALID_S
 from discovery.store.ticker import Tick, pack_tick
 from discovery.store.world import open_world
 from tests.model.bottle_model import QUOTA
@@ -93,10 +94,12 @@ class Product:
             await worker.stop()
 
     async def _worker(self) -> Worker:
+        # On a busy machine no lease should lapse; but on Cluster a new worker counts no look for `dead_s`.
+        valid_s, dead_s = (VALID_S, DEAD_S) if self.state.is_cluster else (600.0, 1200.0)
         rules = Rules(
             ticks_missed_after_s=math.inf,
-            lease_valid_s=600.0,
-            lease_dead_s=1200.0,
+            lease_valid_s=valid_s,
+            lease_dead_s=dead_s,
             quick_deadline_s=3.0,
             bottle_throws_per_day=QUOTA,
             bottle_picks_per_day=QUOTA,
