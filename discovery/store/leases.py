@@ -75,18 +75,20 @@ class Leases:
         self._doubt = doubt
         self._times = renew_s, valid_s, dead_s
         self._shards: list[_Shard] = []
+        self._rules: dict[int, ShardLease] = {}
 
     async def start(self, folded: Sequence[HasPosition], loaded: Sequence[HasPosition]) -> None:
         """Look at every shard once: what stands there now is to be folded before this worker joins (in :meth:`run`).
 
-        ``folded`` and ``loaded``: one for each shard, which keep moving. Raises StateAway.
+        ``folded`` and ``loaded``: one for each shard, which keep moving. May be called again; what was held is not held
+        any more then. Raises StateAway.
         """
         renew_s, valid_s, dead_s = self._times
         self._shards = [
             _Shard(
                 self._state,
                 number,
-                ShardLease(self._worker, valid_s, dead_s),
+                self._rules.setdefault(number, ShardLease(self._worker, valid_s, dead_s)),  # its beats go on
                 (folded[number], loaded[number]),
                 self._monotonic,
                 self._doubt,
@@ -94,6 +96,8 @@ class Leases:
             )
             for number in range(len(folded))
         ]
+        for lease in self._rules.values():
+            lease.give_up()
         await self.renew()
 
     async def renew(self) -> None:

@@ -290,3 +290,25 @@ async def test_renewals_go_on_after_the_state_was_away(state: State) -> None:
 def test_a_lease_must_end_before_it_counts_as_dead(state_server: object, valid_s: float, dead_s: float) -> None:
     with pytest.raises(ValueError, match="must end before"):
         Leases(None, "w", time.monotonic, valid_s=valid_s, dead_s=dead_s)  # type: ignore[arg-type]
+
+
+async def test_a_start_that_is_repeated_renews_its_row(state: State) -> None:
+    """A worker starts again when the state fails on the way. Were its beats to begin anew, the script would leave the
+    row of the first try as it is, and others would drop it while this worker thinks that it holds."""
+    await append(state, 0)
+    await append(state, 1)
+    process = Process(state, "w")
+    process.follows = True
+    folding = asyncio.create_task(process.fold())
+    try:
+        seen = []
+        for _ in range(2):
+            await process.leases.start(process.folded, process.loaded)
+            await until(lambda: all(one.position > (0, 0) for one in process.folded))
+            await process.leases.renew()
+            assert process.leases.holds()
+            seen.append((await rows(state))[b"w"])
+        assert seen[0] != seen[1]
+    finally:
+        folding.cancel()
+        await asyncio.gather(folding, return_exceptions=True)
