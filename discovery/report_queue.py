@@ -10,7 +10,7 @@ from discovery.store.writer import FOLD_DEADLINE_S, Writer, append
 
 _SHORTEST_GATHER_S, _LONGEST_GATHER_S = 0.001, 0.07
 _CALM_RATE, _BUSY_RATE = 200.0, 1000.0  # callers a second at which the window starts to grow, and is the longest
-_ENOUGH = 120  # callers an entry: from 1,500 a second on the window is as short as that allows
+_ENOUGH = 140  # callers an entry: from 2,000 a second on the window is as short as that allows
 _RATE_OVER_S = 0.5
 
 

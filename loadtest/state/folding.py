@@ -15,7 +15,7 @@ from discovery.hive import Hive
 from discovery.people import EVERYONE
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack
 from discovery.store import keys
-from discovery.store.checkpoints import Checkpoints
+from discovery.store.checkpoints import LEAST_TAIL_BYTES, Checkpoints
 from discovery.store.client import State
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION
@@ -48,13 +48,14 @@ class Crowd:
         return pack([Report(f"person-{who:07d}", cell, self._expiry_ms, _FLAGS) for who, cell in rows])
 
 
-def append(url: str, payloads: list[bytes]) -> None:
-    """All at once, in one pipeline."""
+def append(url: str, payloads: list[bytes]) -> int:
+    """All at once, in one pipeline; how many bytes they have."""
     with plain_client(url) as client:
         pipeline = client.pipeline(transaction=False)
         for payload in payloads:
             pipeline.xadd(_FEED, {"k": "r", "d": payload})
         pipeline.execute()
+    return sum(map(len, payloads))
 
 
 # --- a world of a million ---
@@ -64,10 +65,11 @@ def build(url: str, people: int, tail: int, seed: int) -> None:
     """``people`` placed and visible to everyone, in a checkpoint that a worker wrote, and ``tail`` more reports."""
     one = Process(checkpointer, url)
     crowd = Crowd(people, seed, one.ask())
-    for start in range(0, people, 100_000):
-        end = min(people, start + 100_000)
-        steps = range(start, end, _LOADING_ENTRY)
-        append(url, [crowd.entry_of(list(range(step, min(end, step + _LOADING_ENTRY)))) for step in steps])
+    written = 0
+    for step in range(0, people, _LOADING_ENTRY):
+        written += append(url, [crowd.entry_of(list(range(step, min(people, step + _LOADING_ENTRY))))])
+    while written <= 1.1 * LEAST_TAIL_BYTES:  # less is no reason for a checkpoint
+        written += append(url, [crowd.entry(_LOADING_ENTRY)])
     one.ask(people)
     one.end()
     append(url, [crowd.entry(REPORTS_AN_ENTRY) for _ in range(tail // REPORTS_AN_ENTRY)])

@@ -43,8 +43,8 @@ def carried(window: GatherWindow, clock: Clock, callers_s: float, seconds: float
         (10, SHORTEST_S, SHORTEST_S),
         (150, SHORTEST_S, SHORTEST_S),
         (1000, 0.05, LONGEST_S),
-        (2000, 0.05, 0.065),
-        (5000, 0.02, 0.026),
+        (2000, 0.06, LONGEST_S),
+        (5000, 0.024, 0.03),
         (50_000, SHORTEST_S, 0.003),
     ],
 )
