@@ -191,7 +191,7 @@ def _of_node(node: Row, state: Row) -> Iterator[str]:
     if state["durability"].startswith("always") and not synced and not state["read_only"]:
         yield "it does not sync to disk before it answers (appendonly yes, appendfsync always)"
     if state["footing"] == "cluster" and _leads(node) and not node["replicas_in_sync"]:
-        yield "no replica in sync: writes are answered 'outcome unknown', and leases end, so people reads answer 503"
+        yield "no replica in sync: writes of class A and B and shakes are answered 'outcome unknown'; reads go on"
 
 
 def _of_workers(status: Status) -> Iterator[str]:
