@@ -177,10 +177,10 @@ class Copy:
     # --- while it stands still ---
 
     async def _stop(self, to: str, changes: Watch, written: Watch, world: dict[str, str]) -> Copied:
-        self._say("all is copied once; the service is told to stop")
         stopped_s = self._monotonic()
         try:
             await world_record.move(self._source, to)
+            self._say("all is copied once; the service is told to stop")
             await wait_until_stopped(self._source, self._monotonic)
             self._say("no worker serves any more; copying what differs")
             await self._until_quiet(changes)
