@@ -181,7 +181,13 @@ class Hive:
         state, worker, clock = self.state, self.worker, self._monotonic
         followers = self.feeds.followers
         tags = [keys.shard_tag(shard) for shard in self.shards.all()]
-        keepers = [StreamKeeper(state, t, worker, f, epoch_ms, clock) for t, f in zip(tags, followers, strict=True)]
+
+        def furthest_ms() -> int:
+            return max(follower.hive.now_ms for follower in followers)
+
+        first = StreamKeeper(state, tags[0], worker, followers[0], epoch_ms, clock, furthest_ms=furthest_ms)
+        others = zip(tags[1:], followers[1:], strict=True)
+        keepers = [first, *(StreamKeeper(state, t, worker, f, epoch_ms, clock, by=first) for t, f in others)]
         checkpointers = [
             Checkpointer(state, shard, keepers[shard], followers[shard], self._sharded, self.presence, worker, clock)
             for shard in self.shards.all()

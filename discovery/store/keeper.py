@@ -55,13 +55,23 @@ class StreamKeeper:
         followed: Followed,
         epoch_ms: int,
         monotonic: Callable[[], float],
+        *,
+        by: "StreamKeeper | None" = None,
+        furthest_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``worker`` and ``monotonic`` as for :class:`Leader`."""
+        """``worker`` and ``monotonic`` as for :class:`Leader`.
+
+        A stream whose hive time nobody remembers, for no worker ran, goes on with that of the stream that ``by`` keeps:
+        it may live on another server, with another clock, and streams that wait for each other at edges must not be
+        apart. A stream without ``by`` goes on with its server's clock, but not behind ``furthest_ms()``.
+        """
         self._state = state
         self._leader = Leader(state, tag, worker, monotonic)
         self._followed = followed
         self._epoch_ms = epoch_ms
         self._monotonic = monotonic
+        self._by = by
+        self._furthest_ms = furthest_ms
         self._plan: TickPlan | None = None
         self._moved: tuple[int, float] | None = None  # hive time as last read, and when it was seen to move
         self._folded_ms = 0
@@ -149,12 +159,18 @@ class StreamKeeper:
         else:
             self._plan.look(sample)
 
-    def _new_plan(self, first: Sample) -> TickPlan:
+    def _new_plan(self, first: Sample) -> TickPlan | None:
+        """None while it is not known what time it is."""
         hive = self._followed.hive
-        hive_ms = None if first.id_ms + hive.offset_ms >= hive.now_ms else hive.now_ms
-        reckoned_ms = self._reckoned_ms(first.asked_s)
-        if reckoned_ms is not None:
-            hive_ms = reckoned_ms
+        hive_ms = self._reckoned_ms(first.asked_s)
+        if hive_ms is None and self._by is not None:
+            hive_ms = self._by._reckoned_ms(first.asked_s)
+            if hive_ms is None:
+                return None
+            hive_ms = max(hive_ms, hive.now_ms)
+        elif hive_ms is None:
+            least_ms = max(hive.now_ms, self._furthest_ms())
+            hive_ms = None if first.id_ms + hive.offset_ms >= least_ms else least_ms
         return TickPlan(self._epoch_ms, hive_ms, hive.offset_ms, first)
 
     async def _tick(self, plan: TickPlan, token: str) -> bool:

@@ -17,6 +17,7 @@ from discovery.shard_state import state_of
 from discovery.store import keys
 from discovery.store.checkpoints import Checkpoints, Written
 from discovery.store.client import State
+from discovery.store.ticker import Tick, pack_tick
 from discovery.store.world import WorldReplaced
 from tests.world import EPOCH_MS, PARIS, SECRET, World
 
@@ -196,3 +197,24 @@ async def test_what_was_hidden_is_said_again_though_the_state_is_away_at_first(
         while await call("HGET", hive.shards.person("somebody"), "visibility") != b"nobody":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert failed
+
+
+async def test_shards_whose_servers_have_other_clocks_do_not_wait_for_each_other(state: State) -> None:
+    """Nobody remembers the time at the start of a service; a shard an hour ahead would stand still for an hour."""
+    ahead_ms, epoch_ms = 3_600_000, 2000
+    await state.call("HSET", keys.world(), "format", 2, "shards", 3)
+    for shard, offset_ms in enumerate((0, ahead_ms, -ahead_ms)):
+        entry = pack_tick(Tick(offset_ms, epoch_ms))
+        await state.call("XADD", keys.feed(keys.shard_tag(shard)), "*", "k", "t", "d", entry)
+    hive = worker(state)
+    await hive.start(3)
+    hive.keep_house(epoch_ms)
+    try:
+        await until_ready(hive)
+        times_ms = [follower.hive.now_ms for follower in hive.feeds.followers]
+        assert max(times_ms) - min(times_ms) < 1500
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            assert hive.ready() == (True, "")
+    finally:
+        await hive.stop()
