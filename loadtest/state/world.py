@@ -64,8 +64,8 @@ class CountingState(State):
         self.sent += 1
         return await super()._ask(*call, **more)
 
-    def blocking(self, *, key: str = "", longest_block_s: float = 5.0) -> Blocking:
-        blocking = super().blocking(key=key, longest_block_s=longest_block_s)
+    def blocking(self, **more: Any) -> Blocking:
+        blocking = super().blocking(**more)
         execute = blocking.execute_commands
 
         def counted(*commands: Command) -> Coroutine[Any, Any, list[Any]]:
@@ -109,7 +109,7 @@ class Process:
     def __init__(self, main: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(main, theirs, arguments))
+        self._process = context.Process(target=_run, args=(main, theirs, arguments), daemon=True)
         self._process.start()
         theirs.close()
 
