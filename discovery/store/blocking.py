@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from discovery.store.calls import Argument, Command, pack
@@ -15,7 +16,8 @@ from discovery.store.node import Node
 class Blocking:
     """Connects at its first command, and again, to whoever owns the key by then, at the next command after a failure.
 
-    One command at a time. Raises RedisError or OSError; a command that raised may have run.
+    A key that has changed its owner meanwhile is such a failure. One command at a time. Raises RedisError or OSError; a
+    command that raised may have run.
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class Blocking:
         await self.aclose()
 
     async def _connected(self, node: Node) -> AbstractConnection:
-        if node is not self._node:
-            await self._disconnect()
+        if self._connection is not None and node is not self._node:
+            # Never a silent change: the new owner may lack what was read from the old one.
+            raise RedisConnectionError("the key has another owner now")
         if self._connection is None:
             self._node, self._connection = node, node.connection()
             await self._connection.connect()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from discovery.store import keys
@@ -127,3 +128,21 @@ class Loser:
                 assert time.monotonic() < ends_s, "the worker does not answer"
                 await asyncio.sleep(0.05)
             assert name not in await self.seen(connection, label)
+
+
+async def test_a_connection_apart_never_changes_its_server_without_a_failure(cluster_servers: ClusterServers) -> None:
+    async with opened(cluster_servers.url) as state:
+        key = "{moves}:feed"
+        await state.call("XADD", key, "1-1", "k", "v")
+        blocking = state.blocking(key=key)
+        command = ("XREAD", "STREAMS", key, "0-0")
+        assert await blocking.execute_command(*command)
+        before = state.node_of(key)
+        await asyncio.to_thread(cluster_servers.failover, key)
+        while state.node_of(key) == before:
+            await state.call("XLEN", key)
+        with pytest.raises(state.connection_errors):
+            await blocking.execute_command(*command)
+        assert await blocking.execute_command(*command)
+        await blocking.aclose()
+        await state.call("DEL", key)
