@@ -1,6 +1,7 @@
 """A Cluster of three masters and three replicas on loopback, and what fault tests do to it."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ class ClusterServers:
 
     def __init__(self, folder: Path, *options: str, appendfsync: str = "always") -> None:
         binary = find_binary()
-        self.nodes = [
-            Server(binary, folder / str(number), *_cluster_options(), *options, appendfsync=appendfsync)
+        self.nodes: Sequence[Server] = [
+            Server(binary, folder / str(number), *cluster_options(), *options, appendfsync=appendfsync)
             for number in range(2 * _MASTERS)
         ]
 
@@ -55,7 +56,7 @@ class ClusterServers:
         self._give_slots()
         first = self.nodes[0]
         for node in self.nodes[1:]:
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus_port)
+            first.ask("CLUSTER", "MEET", node.name.rpartition(":")[0], node.port, node.bus_port)
         wait_until("all nodes know each other", lambda: all(self._knows_all(node) for node in self.nodes))
         for master, replica in zip(self.nodes[:_MASTERS], self.nodes[_MASTERS:], strict=True):
             replica.ask("CLUSTER", "REPLICATE", self.id_of(master))
@@ -185,7 +186,8 @@ class ClusterServers:
         wait_until(f"slot {slot} has moved", lambda: self.owner_of_slot(slot) is to)
 
 
-def _cluster_options() -> list[str]:
+def cluster_options() -> list[str]:
+    """Of each node."""
     timeout = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS))
     return ["--cluster-enabled", "yes", *timeout, "--repl-diskless-sync-delay", "0"]
 

@@ -33,6 +33,7 @@ class Availability:
                 break
         self.people = [service.person(user) for user in people.values()]
         self.asked: dict[str, int] = defaultdict(int)
+        self._served_s: dict[str, float] = defaultdict(float)
         self.failed_s: dict[str, list[float]] = defaultdict(list)  # when those requests were sent
         self.said: dict[str, deque[tuple[float, float, str]]] = defaultdict(lambda: deque(maxlen=_SHOWN))
 
@@ -76,10 +77,16 @@ class Availability:
             answer = await self._ask(kind, connection, turn)
             self.asked[kind] += 1
             assert answer.status in {200, 204, 503}, answer
-            if answer.status == 503:
+            if answer.status != 503:
+                self._served_s[kind] = time.monotonic()
+            else:
                 self.failed_s[kind].append(sent_s)
                 self.said[kind].append((round(sent_s, 2), round(time.monotonic() - sent_s, 2), answer.json()["detail"]))
             await asyncio.sleep(_PAUSE_S)
+
+    def served_until_s(self, kind: str) -> float:
+        """When the last good answer came."""
+        return self._served_s[kind]
 
     def back_s(self, kind: str, since_s: float) -> float:
         """Seconds after ``since_s`` of the last failure; 0 when there was none."""
