@@ -19,7 +19,8 @@ from discovery.store.checkpoints import Checkpoints, Written
 from discovery.store.client import State
 from discovery.store.ticker import Tick, pack_tick
 from discovery.store.world import WorldReplaced
-from tests.world import EPOCH_MS, PARIS, SECRET, World
+from geo.privacy import ExactPoint
+from tests.world import EPOCH_MS, PARIS, SECRET, START_MS, World
 
 TAG = keys.shard_tag(0)
 LEADER = "other|1"
@@ -218,3 +219,50 @@ async def test_shards_whose_servers_have_other_clocks_do_not_wait_for_each_other
             assert hive.ready() == (True, "")
     finally:
         await hive.stop()
+
+
+@pytest.mark.parametrize("other_epoch", [False, True])
+async def test_a_checkpoint_of_a_shard_that_waits_at_an_edge(state: State, other_epoch: bool) -> None:
+    """Its next entry, a tick with another offset and perhaps another epoch, was looked at already and is not folded."""
+    hive, later = worker(state), worker(state)
+    edge_ms = START_MS - 60_000 + EPOCH_MS
+    start_ms = edge_ms - 2000
+
+    async def tick(shard: int, hive_ms: int, epoch_ms: int = EPOCH_MS) -> None:
+        seconds, micros = await state.call("TIME")
+        offset_ms = hive_ms - int(seconds) * 1000 - int(micros) // 1000
+        await state.call("XADD", keys.feed(f"s{shard:02d}"), "*", "k", "t", "d", pack_tick(Tick(offset_ms, epoch_ms)))
+
+    await hive.start(2)
+    try:
+        for shard in range(2):
+            await tick(shard, start_ms)
+        for user in ("ann", "bob", "cyd", "dan"):
+            await hive.positions.report(user, ExactPoint(*PARIS), 7200, "adult")
+        epoch_ms = EPOCH_MS // 2 if other_epoch else EPOCH_MS
+        await tick(0, start_ms + 10_000, epoch_ms)
+        await asyncio.sleep(0.1)
+        assert hive.feeds.followers[0].now_ms < edge_ms, "it waits"
+        assert (await write_checkpoint(hive, "v1")).outcome == "ok"
+        await tick(1, start_ms + 10_000, epoch_ms)
+        for follower in hive.feeds.followers:
+            await follower.fold_to_tail(3.0)
+        await later.start(2)
+        assert hive.presence.edge_ms == later.presence.edge_ms == edge_ms
+        assert hive.presence.in_step
+        assert later.presence.in_step
+        for one, other in zip(hive.feeds.followers, later.feeds.followers, strict=True):
+            assert one.place == other.place
+            assert one.hive.now_ms == other.hive.now_ms
+        assert _columns(hive) == _columns(later)
+    finally:
+        await hive.stop()
+        await later.stop()
+
+
+def _columns(hive: Hive) -> dict[str, tuple[int, ...]]:
+    names = ("published", "stranger", "pending", "live_until_ms")
+    return {
+        user: tuple(int(getattr(hive.presence, name)[slot]) for name in names)
+        for slot, user in enumerate(hive.people.ids)
+    }
