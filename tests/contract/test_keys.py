@@ -26,7 +26,8 @@ from discovery.store.client import State
 from discovery.stores import shelves
 from discovery.stores.changing import Changing
 from tests.footings import Footing
-from tests.model.machine import Act, run_acts
+from tests.model.acts import Act
+from tests.model.machine import run_acts
 from tests.model.product import Product
 from tests.world import PARIS
 

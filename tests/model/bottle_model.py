@@ -10,7 +10,7 @@ from tests.model.people_model import Refusal
 from tests.model.world_model import WorldModel
 from tests.naive_bottles import NaiveBottle, NaiveSea
 
-QUOTA = 6
+QUOTA = 3
 
 
 class BottleModel(NaiveSea):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest_asyncio
 
 from discovery.store.embedded import EmbeddedServer
-from tests.model.machine import AGELESS, MINOR, Act, run_acts
+from tests.model.acts import AGELESS, MINOR, Act
+from tests.model.machine import run_acts
 from tests.model.product import Product
 from tests.model.test_differential import open_product
 from tests.world import PARIS

@@ -40,7 +40,7 @@ def outside_m(point: Point, cell: int) -> float:
     """How far a point lies outside of a cell; 0 inside."""
     if h3.latlng_to_cell(*point, 8) == cell:
         return 0.0
-    return naive_geo.distance_to_ring_m(*point, h3.cell_to_boundary(cell), parts=200)
+    return naive_geo.distance_to_ring_m(*point, h3.cell_to_boundary(cell), parts=80)  # 0.14 m too much, at 40 m
 
 
 def shown_cell(cell: int) -> dict[str, Any]:
