@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,14 @@ def row(work: str, size: int, ours: float, peer: float, peer_name: str, unit: st
     }
 
 
-def show(rows: Iterable[Row]) -> None:
+def show(rows: Sequence[Row]) -> None:
     """The table, for people."""
-    print(f"{'work':52} {'size':>9} {'ours':>10} {'peer':>10}  {'':8} {'ratio':>6}  goal")
+    wide = max(len(one["work"]) for one in rows)
+    print(f"{'work':{wide}} {'size':>9} {'ours':>10} {'peer':>10}  {'':8} {'ratio':>6}  goal")
     for one in rows:
         verdict = f"{one['goal']}: {'met' if one['met'] else 'NOT met'}; peer: {one['peer_name']}"
         print(
-            f"{one['work']:52} {one['size']:9,} {one['ours']:10.3f} {one['peer']:10.3f}  {one['unit']:8} "
+            f"{one['work']:{wide}} {one['size']:9,} {one['ours']:10.3f} {one['peer']:10.3f}  {one['unit']:8} "
             f"{one['ratio']:6.2f}  {verdict}"
         )
 
