@@ -119,10 +119,14 @@ class ShakeTrimmer:
         self._keeper = keeper
         self._follower = follower
         self._passed: deque[tuple[int, EntryId]] = deque()
+        self._restarts = follower.restarts
 
     async def step(self) -> None:
         """Trim to where the feed stood 15 minutes of hive time ago. Raises StateAway, StateFault."""
         now_ms, token = self._follower.now_ms, self._keeper.token
+        if self._restarts != self._follower.restarts:  # what was passed then is another stream's
+            self._passed.clear()
+            self._restarts = self._follower.restarts
         self._passed.append((now_ms, self._follower.position))
         oldest: EntryId | None = None
         while self._passed and self._passed[0][0] < now_ms - SHAKES_KEPT_MS:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
+from discovery.errors import StateAway
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.feed import EntryId, parse_id
@@ -176,7 +177,7 @@ class Checkpoints:
                 return Loaded(current, chunks)
             if await self.current() == current:
                 raise CheckpointBroken(f"checkpoint {current.version} of {self._tag} is not whole")
-        raise CheckpointBroken(f"the checkpoint of {self._tag} was replaced {_READ_TRIES} times while it was read")
+        raise StateAway(f"the checkpoint of {self._tag} was replaced {_READ_TRIES} times while it was read")
 
     async def _chunks(self, current: Current) -> list[bytes] | None:
         """All chunks, None unless they are those that were written."""

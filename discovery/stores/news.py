@@ -86,7 +86,9 @@ class StoreNews:
                 return
             except (StateAway, StateFault, Conflict) as error:
                 log.warning("stores_not_loaded", error=type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
+            except Exception:  # a set that cannot be read: importers wait for it, so it must not be forgotten
+                log.exception("stores_not_loaded")
+            await asyncio.sleep(_RETRY_S)
 
     async def stop(self) -> None:
         """End what is still being loaded."""
