@@ -11,13 +11,14 @@ from api.dependencies import rfc3339
 from discovery.store.embedded import find_binary
 from tests.faults import ldfault
 from tests.faults.ldfault import FaultyServer
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
 from tests.service import Connection
 
 WINDOW_S = 2.0
-_BEYOND_S = WINDOW_S + 1.5
-_ROW_S = 2.5  # a status row may be a second old, and a jump is noticed within a second
+_BEYOND_S = WINDOW_S + within(1.5)
+_ROW_S = within(2.5)  # a status row may be a second old, and a jump is noticed within a second
 _HERE = {"lat": 48.8566, "lon": 2.3522, "reach": "nearby"}
 _JUMPS = ["+1 h", "-1 h", "frozen", "runs"]
 _NIGHTLY = ["-1 h", "+1 h", "+1 day", "-1 day", "+0.5 s", "-0.5 s", "frozen", "+1 h", "-1 h"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.cluster_servers import ClusterServers
 from tests.faults.availability import LASTING, READ, REPORT, Availability
 from tests.faults.on_cluster import agreed, service_on
+from tests.faults.patience import within
 from tests.faults.report import Run, reported
 from tests.faults.subject import Subject
 from tests.faults.writers import Writers
@@ -20,11 +21,11 @@ from tests.servers import Server
 KILLS, KILLS_NIGHTLY = 2, 100
 CHANGES, CHANGES_NIGHTLY = 1, 20  # of each kind
 WRITERS = 24
-_BACK_S = 5.0  # the promise: node timeout + 3 s
+_BACK_S = within(5.0)  # the promise: node timeout + 3 s
 _DOWN_S = 6.0
 _STOPPED_S = 7.0
 _NOTICED_S = 1.0  # later than a node that refuses connections: a node that hangs shows only by its silence
-_SLACK_S = 0.5  # of one look
+_SLACK_S = within(0.5)  # of one look
 
 
 class Load:

@@ -16,12 +16,13 @@ from discovery.store import keys
 from discovery.store.client import State
 from tests.cluster_servers import ClusterServers
 from tests.faults.on_cluster import agreed, opened, service_on
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject
 from tests.service import Connection
 
 TIMES, TIMES_NIGHTLY = 1, 10
-_AGAIN_S = 5.0
+_AGAIN_S = within(5.0)
 _SHARDS = keys.Shards(keys.CLUSTER_SHARDS)
 _HERE = {"lat": 48.8566, "lon": 2.3522}
 _LOSE = """

@@ -14,14 +14,15 @@ from tests.faults.availability import LASTING, READ, REPORT, Availability
 from tests.faults.netns import Network
 from tests.faults.netns_cluster import APP, NODES, HostCluster, clustered, hosted
 from tests.faults.on_cluster import agreed
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.writers import Writers
 
 WRITERS = 16
 LONG_S, LONG_NIGHTLY_S = 6.0, 30.0
 ROUNDS, ROUNDS_NIGHTLY = 1, 5
-_BACK_S = 15.0  # after the heal, all of it: replicas in sync, workers ready
-_REFUSES_S = NODE_TIMEOUT_MS / 1000 + 0.5
+_BACK_S = within(15.0)  # after the heal, all of it: replicas in sync, workers ready
+_REFUSES_S = NODE_TIMEOUT_MS / 1000 + within(0.5)
 _FLAP_S = 1.5
 
 

@@ -11,6 +11,7 @@ from discovery.store import keys
 from discovery.store.client import State
 from tests.cluster_servers import ClusterServers
 from tests.faults.on_cluster import agreed, opened, service_on
+from tests.faults.patience import within
 from tests.faults.subject import Subject
 from tests.service import NEARHIVE, Connection, for_all
 
@@ -18,7 +19,7 @@ _PARIS = (48.8566, 2.3522)
 _PEOPLE = 64  # four for each shard
 _STORES = "store_id,name,lat,lon\nparis,Paris,48.8566,2.3522\nlyon,Lyon,45.7640,4.8357\n"
 _CHECKPOINTS_S = 25.0  # ten seconds after the lead was taken, and two stranger edges
-_BACK_S = 5.0
+_BACK_S = within(5.0)
 _SHARDS = keys.Shards(keys.CLUSTER_SHARDS)
 
 

@@ -6,13 +6,14 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
 from tests.faults.writers import Writers
 
 KILLS, KILLS_NIGHTLY = 6, 200
 _BETWEEN_S, _BETWEEN_NIGHTLY_S = (0.05, 1.5), (0.05, 3.0)
-_BACK_S = 5.0  # the promise: ready again
+_BACK_S = within(5.0)  # the promise: ready again
 WHO = ("worker", "server", "worker", "server", "all", "supervisor")
 
 

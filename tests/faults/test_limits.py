@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.patience import within
 from tests.faults.report import Run, reported
 from tests.faults.subject import Subject, subject
 from tests.faults.writers import Writers
 from tests.service import Connection
 
 PEOPLE = 16
-BACK_S = 5.0
+BACK_S = within(5.0)
 DESCRIPTORS = 256
 _CONNECTIONS = 400  # more than two workers may hold
 _HEADROOM_BYTES = 64 << 20  # what a worker may still take

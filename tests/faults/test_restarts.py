@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from discovery.store.data_dir import process_started
+from tests.faults.patience import within
 from tests.service import Answer, Connection, Service, serving
 
 CLIENTS = 12
-REFUSING_S = 5.0  # how long 503 may be answered around a restart
-DRAIN_S = 10.0
-HEALTHZ_P99_S = 0.05
+REFUSING_S = within(5.0)  # how long 503 may be answered around a restart
+DRAIN_S = within(10.0)
+HEALTHZ_P99_S = within(0.05)
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ import pytest
 from tests.conftest import SCALE
 from tests.faults.behind import Behind
 from tests.faults.ledger import Ledger
+from tests.faults.patience import within
 from tests.faults.proxy import Faults
 from tests.faults.report import reported
 from tests.service import Answer, Connection
 
-READ_S, WRITE_S, SLACK_S = 0.3, 3.0, 0.5
-HEALTH_P99_S = 0.05
-BACK_S = 5.0
+READ_S, WRITE_S, SLACK_S = 0.3, 3.0, within(0.5)
+HEALTH_P99_S = within(0.05)
+BACK_S = within(5.0)
 CLOSED_S = 1.5 + SLACK_S  # a worker that has heard nothing for so long may no longer show people
 _ASKING_S = 2.6
 _PAUSED_S = 4.5

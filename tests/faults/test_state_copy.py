@@ -23,6 +23,7 @@ from discovery.store.client import State
 from tests.cluster_servers import ClusterServers
 from tests.faults.ledger import FAIL, OK, UNKNOWN, Act, Ledger, Register
 from tests.faults.on_cluster import agreed, opened
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
 from tests.faults.writers import Person, Request, Writers
@@ -31,8 +32,8 @@ from tests.servers import Server
 from tests.service import NEARHIVE, Answer
 
 _STOPPED = "the service is told to stop"  # what a copy says when it has marked its source
-_STOPS_S = 1.0  # a worker renews its leases four times a second, and looks for the mark twice
-_STAY_BACK_S = 5.0
+_STOPS_S = within(1.0)  # a worker renews its leases four times a second, and looks for the mark twice
+_STAY_BACK_S = within(5.0)
 _COMMAND_S = 120.0
 _SETTINGS = {"epoch_s": "1"}
 _PEOPLE_READS = ("/v1/me/settings", "/v1/me/blocks", "/v1/me/friends", "/v1/nearby", "/v1/radar", "/v1/me/bottles")

@@ -9,11 +9,12 @@ import pytest
 
 from discovery.store import keys
 from tests.faults.behind import Behind
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import LIMITS_OFF, START_S, Subject
 from tests.service import Connection
 
-BACK_S = 5.0
+BACK_S = within(5.0)
 
 
 async def test_degraded_from_the_start_until_the_state_comes(behind: Behind, tmp_path: Path, seed: int) -> None:

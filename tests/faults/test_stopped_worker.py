@@ -12,14 +12,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, stopped, subject
 from tests.service import Answer, Connection, _head
 
 SLEEPS_S, SLEEPS_NIGHTLY_S = (0.7, 2.5, 5.0), (0.7, 1.0, 1.4, 1.6, 2.0, 2.5, 3.5, 10.0)  # leases last 2 s
 _LONG_S = 3.5  # who leaves is answered before a worker that sleeps longer wakes up
-_WRITE_S = 3.0 + 0.5
-_BACK_S = 5.0
+_WRITE_S = 3.0 + within(0.5)
+_BACK_S = within(5.0)
 _AWAKE_S = 1.5
 _ASKERS = 4  # of each kind
 _GONE = ("hides", "blocks", "clears", "unfriends")

@@ -15,6 +15,7 @@ from discovery.store.embedded import find_binary
 from tests.faults import ldfault
 from tests.faults.ldfault import Calls, FaultyServer
 from tests.faults.ledger import OK, Ledger
+from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
 from tests.faults.writers import Writers
@@ -25,7 +26,7 @@ PEOPLE = 16
 _GOOD_S = 0.7
 _BAD_S = 0.5
 _LONGEST_BAD_S = 10.0  # acts under way when it began may take their whole deadline, 3 s
-_BACK_S = 5.0
+_BACK_S = within(5.0)
 _ACTS = {"block": 3, "show": 2, "friend": 2}
 
 
