@@ -185,14 +185,18 @@ class Hive:
         def furthest_ms() -> int:
             return max(follower.hive.now_ms for follower in followers)
 
-        first = StreamKeeper(state, tags[0], worker, followers[0], epoch_ms, clock, furthest_ms=furthest_ms)
+        def announced_ms() -> int:
+            """The first stream's leader decides for all: services with other settings must not pull edges apart."""
+            return followers[0].epoch_ms or epoch_ms
+
+        first = StreamKeeper(state, tags[0], worker, followers[0], lambda: epoch_ms, clock, furthest_ms=furthest_ms)
         others = zip(tags[1:], followers[1:], strict=True)
-        keepers = [first, *(StreamKeeper(state, t, worker, f, epoch_ms, clock, by=first) for t, f in others)]
+        keepers = [first, *(StreamKeeper(state, t, worker, f, announced_ms, clock, by=first) for t, f in others)]
         checkpointers = [
             Checkpointer(state, shard, keepers[shard], followers[shard], self._sharded, self.presence, worker, clock)
             for shard in self.shards.all()
         ]
-        shakes = StreamKeeper(state, keys.SHAKE_TAG, worker, self.shake_feed, epoch_ms, clock)
+        shakes = StreamKeeper(state, keys.SHAKE_TAG, worker, self.shake_feed, announced_ms, clock)
         trimmer = ShakeTrimmer(state, shakes, self.shake_feed)
         news = keepers[NEWS_SHARD]
         return Housekeeping([*keepers, shakes], checkpointers, trimmer, news, self.stores.announce_forgotten)

@@ -198,6 +198,7 @@ class Follower:
                     self._following = False
                     log.warning("feed_read_failed", feed=self.key, error=type(error).__name__)
                     await asyncio.sleep(_RETRY_S)
+            raise asyncio.CancelledError  # the loop ends no other way: whoever follows anew after a gap must not now
         finally:
             self._following = False
 

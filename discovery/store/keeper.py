@@ -44,7 +44,7 @@ class Followed(Protocol):
 class StreamKeeper:
     """Leads and ticks the stream of ``tag`` as far as it falls to this worker.
 
-    ``token`` is for all other fenced writes (checkpoints, trims). ``epoch_ms`` is announced in every tick.
+    ``token`` is for all other fenced writes (checkpoints, trims). ``epoch_ms()`` is announced in every tick.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StreamKeeper:
         tag: str,
         worker: str,
         followed: Followed,
-        epoch_ms: int,
+        epoch_ms: Callable[[], int],
         monotonic: Callable[[], float],
         *,
         by: "StreamKeeper | None" = None,
@@ -171,14 +171,14 @@ class StreamKeeper:
         elif hive_ms is None:
             least_ms = max(hive.now_ms, self._furthest_ms())
             hive_ms = None if first.id_ms + hive.offset_ms >= least_ms else least_ms
-        return TickPlan(self._epoch_ms, hive_ms, hive.offset_ms, first)
+        return TickPlan(hive_ms, hive.offset_ms, first)
 
     async def _tick(self, plan: TickPlan, token: str) -> bool:
         """Append a tick; False when another worker leads."""
         leader, asked_s = self._leader, self._monotonic()
         names = [keys.feed(leader.tag), keys.leader(leader.tag)]
         args: list[bytes | str | int] = [token, leader.next_beat(), plan.hive_ms(asked_s), plan.offset_ms]
-        reply = await self._state.run(TICK, names, [*args, plan.epoch_ms, STEP_MS], within_s=WITHIN_S)
+        reply = await self._state.run(TICK, names, [*args, self._epoch_ms(), STEP_MS], within_s=WITHIN_S)
         if reply is None:
             leader.lost()
             return False

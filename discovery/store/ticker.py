@@ -54,8 +54,7 @@ class TickPlan:
     with that offset are within a second of ``hive_ms``, they are followed: one leader after another adds no error.
     """
 
-    def __init__(self, epoch_ms: int, hive_ms: int | None, offset_ms: int, first: Sample) -> None:
-        self.epoch_ms = epoch_ms
+    def __init__(self, hive_ms: int | None, offset_ms: int, first: Sample) -> None:
         self.offset_ms = offset_ms
         by_ids_ms = first.id_ms + offset_ms
         by_clock = hive_ms is not None and (first.standing or abs(by_ids_ms - hive_ms) > STEP_MS)

@@ -266,3 +266,31 @@ def _columns(hive: Hive) -> dict[str, tuple[int, ...]]:
         user: tuple(int(getattr(hive.presence, name)[slot]) for name in names)
         for slot, user in enumerate(hive.people.ids)
     }
+
+
+async def test_services_with_other_epochs_on_one_state_cross_the_same_edges(state: State) -> None:
+    """A rolling restart that changes the setting: who leads the first shard says it for all."""
+    old, new = worker(state), worker(state)
+    await old.start(4)
+    old.keep_house(600_000)
+    await until_ready(old)
+    await new.start(4)
+    new.keep_house(1000)
+    try:
+        async with asyncio.timeout(20):
+            while not {"s01", "s02", "s03"} & set(new.led()):
+                for shard in (1, 2, 3):
+                    await state.call("DEL", keys.leader(keys.shard_tag(shard)))
+                await asyncio.sleep(0.3)
+        assert "s00" in old.led()
+        await asyncio.sleep(1.0)  # ticks of both leaders
+        assert {follower.epoch_ms for follower in new.feeds.followers} == {600_000}
+        assert old.ready()[0]
+        await old.leave()
+        async with asyncio.timeout(15):
+            while {follower.epoch_ms for follower in new.feeds.followers} != {1000}:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await until_ready(new)
+    finally:
+        await old.stop()
+        await new.stop()

@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, state: State, name: str) -> None:
         self.state = state
         self.follower = Follower(state, FEED, lambda *_: None, lambda *_: True, time.monotonic)
-        self.keeper = StreamKeeper(state, TAG, name, self.follower, EPOCH_MS, time.monotonic)
+        self.keeper = StreamKeeper(state, TAG, name, self.follower, lambda: EPOCH_MS, time.monotonic)
         self.following: asyncio.Task[None] | None = None
         self.keeping: asyncio.Task[None] | None = None
 

@@ -113,7 +113,7 @@ class World:
             if self.plan is None:
                 moved_s = self.moved_s
                 known = None if moved_s is None else self.hive.now_ms + round((self.monotonic_s - moved_s) * 1000)
-                self.plan = TickPlan(EPOCH_MS, known, self.hive.offset_ms, sample)
+                self.plan = TickPlan(known, self.hive.offset_ms, sample)
             else:
                 self.plan.look(sample)
         if self.plan.due_in_s(self.monotonic_s, self.monotonic_s - self.entry_s) <= 0:
