@@ -17,7 +17,7 @@ from tests.faults.subject import Subject, subject
 from tests.service import Connection
 
 WINDOW_S = 2.0
-_BEYOND_S = WINDOW_S + within(1.5)
+_BEYOND_S = WINDOW_S + 1.5
 _ROW_S = within(2.5)  # a status row may be a second old, and a jump is noticed within a second
 _HERE = {"lat": 48.8566, "lon": 2.3522, "reach": "nearby"}
 _JUMPS = ["+1 h", "-1 h", "frozen", "runs"]
