@@ -96,7 +96,7 @@ def parse_json(raw: bytes) -> Any:
         if b"{" in raw:
             _KEYS_ONCE.decode(raw.decode())
     except (ValueError, RecursionError) as error:
-        if "not enough memory" in str(error):  # orjson calls that a syntax error; the body may be a good one
+        if "Not enough memory" in str(error):  # orjson calls that a syntax error; the body may be a good one
             raise MemoryError from None
         raise BadJson from None
     return value
