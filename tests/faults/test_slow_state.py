@@ -24,7 +24,7 @@ from tests.service import Answer, Connection
 READ_S, WRITE_S, SLACK_S = 0.3, 3.0, within(0.5)
 HEALTH_P99_S = within(0.05)
 BACK_S = within(5.0)
-CLOSED_S = 1.5 + SLACK_S  # a worker that has heard nothing for so long may no longer show people
+CLOSED_S = 1.5 + 0.5  # a worker that has heard nothing for so long may no longer show people
 _ASKING_S = 2.6
 _PAUSED_S = 4.5
 _PAUSE_S = 0.02
