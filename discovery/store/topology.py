@@ -116,7 +116,7 @@ class ClusterUrl:
 
 def is_cluster(url: str) -> bool:
     """Whether the URL names a Cluster. Raises StateUrlRefused for a URL of no known kind."""
-    scheme = urlsplit(url).scheme
+    scheme = _scheme(url)
     if scheme in ("redis+cluster", "rediss+cluster"):
         return True
     if scheme not in ("unix", "redis", "rediss"):
@@ -127,13 +127,18 @@ def is_cluster(url: str) -> bool:
 
 def parse_cluster_url(url: str) -> ClusterUrl:
     """Raises StateUrlRefused, without the password in its text."""
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")
-    if parts.path not in ("", "/", "/0"):
-        raise StateUrlRefused(f"NEARHIVE_STATE_URL: a Cluster has only database 0, not {parts.path!r}")
+    # Not by urlsplit: several hosts are no URL, and where one of them is an IPv6 address some versions refuse it.
+    rest, mark, query = url.partition("://")[2].partition("?")
+    netloc, _, path = rest.partition("/")
+    login, at, hosts = netloc.rpartition("@")
+    if path not in ("", "0"):
+        raise StateUrlRefused(f"NEARHIVE_STATE_URL: a Cluster has only database 0, not {'/' + path!r}")
     seeds = tuple(_seed(host) for host in hosts.split(","))
-    query = f"?{parts.query}" if parts.query else ""
-    return ClusterUrl(parts.scheme.partition("+")[0], login + at, seeds, query)
+    return ClusterUrl(_scheme(url).partition("+")[0], login + at, seeds, mark + query if query else "")
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower() if "://" in url else ""
 
 
 def _seed(text: str) -> str:

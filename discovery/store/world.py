@@ -3,8 +3,6 @@
 Format 1: one shard, the feed kept whole, no record of this. Format 2: ``keys.world()``, checkpoints, a trimmed feed.
 """
 
-from urllib.parse import urlsplit
-
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.scripts import Script
@@ -34,7 +32,7 @@ def check_format(found: int, where: str) -> None:
 
 def shards_of_a_new_world(state_url: str) -> int:
     """16 on a Cluster, which spreads them over its nodes; one server has one."""
-    return keys.CLUSTER_SHARDS if urlsplit(state_url).scheme.endswith("+cluster") else 1
+    return keys.CLUSTER_SHARDS if state_url.partition("://")[0].lower().endswith("+cluster") else 1
 
 
 async def open_world(state: State, *, shards: int) -> int:
