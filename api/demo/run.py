@@ -45,12 +45,15 @@ async def live(settings: Settings, run: str, context: DemoContext, people: int, 
     hive = build_hive(state, settings)
     try:
         await hive.start()
-        while not hive.ready()[0]:  # noqa: ASYNC110 - the first tick comes within 250 ms, and tells nobody of it
-            await asyncio.sleep(_POLL_S)
+        followed = asyncio.create_task(hive.followed())
+        while not hive.ready()[0]:
+            if followed.done():  # it has failed: this process ends, and the next one tries again
+                followed.result()
+            await asyncio.sleep(_POLL_S)  # the first tick comes within 250 ms, and tells nobody of it
         life = await _build(hive, settings, run, people, near)
         await state.call("SET", keys.demo_ready(), run, "EX", READY_TTL_S)
         context.ready()
-        await life.run()
+        await asyncio.gather(life.run(), followed)
     finally:
         await hive.leave()
         await hive.stop()

@@ -210,8 +210,10 @@ async def demo(state: State, state_server: EmbeddedServer, tmp_path: Path) -> As
         ready = asyncio.Event()
         context = DemoContext(state_server.url, 8000, ready.set)
         task = asyncio.create_task(run.live(settings, name, context, PEOPLE, NEAR))
-        await asyncio.wait([task, waiting := asyncio.create_task(ready.wait())], return_when="FIRST_COMPLETED")
-        assert ready.is_set(), task
+        waiting, watch = asyncio.create_task(ready.wait()), asyncio.create_task(hive.followed())
+        await asyncio.wait([task, waiting, watch], return_when="FIRST_COMPLETED", timeout=60)
+        assert not watch.done(), watch
+        assert ready.is_set(), (task, hive.ready(), hive.status())
         try:
             yield
             assert not task.done(), task
