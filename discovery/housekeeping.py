@@ -19,6 +19,7 @@ from discovery.store.checkpoints import Checkpoints, Current, Progress, is_due
 from discovery.store.client import State, StateFault
 from discovery.store.feed import EntryId, Follower
 from discovery.store.keeper import StreamKeeper
+from discovery.store.together import run_together
 
 SHAKES_KEPT_MS = 900_000
 """Hive time of shakes in the feed: what a worker must fold to answer for the last ten minutes, and some."""
@@ -156,13 +157,7 @@ class Housekeeping:
         """Until cancelled; then other workers may lead at once."""
         loops = [_repeat(checkpointer.step, _LOOK_S) for checkpointer in self._checkpointers]
         loops += [_repeat(self._trimmer.step, _TRIM_LOOK_S), _repeat(self._tell, _STORES_LOOK_S)]
-        tasks = [asyncio.create_task(loop) for loop in (*(keeper.run() for keeper in self._keepers), *loops)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await run_together([*(keeper.run() for keeper in self._keepers), *loops])
 
     @property
     def led(self) -> list[str]:

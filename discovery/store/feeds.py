@@ -15,6 +15,7 @@ from discovery.errors import StateAway
 from discovery.store import keys
 from discovery.store.client import State, StateFault
 from discovery.store.feed import FeedGap, Follower, Place
+from discovery.store.together import run_together
 from geo.privacy import Epochs
 
 _RETRY_S = 0.2
@@ -85,13 +86,7 @@ class Feeds:
 
     async def follow(self) -> None:
         """Follow every shard until cancelled; raises what ends one (an entry that cannot be folded)."""
-        tasks = [asyncio.create_task(self._follow(shard)) for shard in self.shards.all()]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await run_together(self._follow(shard) for shard in self.shards.all())
 
     # --- questions ---
 

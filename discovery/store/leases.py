@@ -17,6 +17,7 @@ from discovery.store.client import State, StateFault
 from discovery.store.feed import EntryId
 from discovery.store.scripts import Script
 from discovery.store.shard_lease import DEAD_S, FOLDED, LOADED, RENEW_S, VALID_S, ShardLease
+from discovery.store.together import run_together
 
 _WITHIN_S = 0.5
 _JOIN_PAUSE_S = 0.05  # between looks of a worker that has no lease yet
@@ -106,14 +107,8 @@ class Leases:
 
     async def run(self) -> None:
         """Keep the leases until cancelled; while the state is away, go on trying."""
-        tasks = [asyncio.create_task(shard.keep()) for shard in self._shards]
-        tasks += [asyncio.create_task(self._keep_asking())] if self._state.is_cluster else []
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        asking = [self._keep_asking()] if self._state.is_cluster else []
+        await run_together([*(shard.keep() for shard in self._shards), *asking])
 
     async def _keep_asking(self) -> None:
         while True:
