@@ -35,6 +35,7 @@ _SURE_S = 5.0  # trimming leaves what came in the last 10 s: who was at the end 
 _LEFT_S = 9.0  # and who looks for an entry that was the last one so recently must find it
 _PACE_S = 0.08  # under load others' entries gather for so long, else each would cost every worker a command
 _FEW_WAITERS = 8  # beyond, they are a load of their own
+_SLICE_S = 0.01  # folding gives way to requests, and to the renewal of leases, after so long
 _MOST_UNFOLDED = 50_000  # entries that wait for another shard's edge; beyond, the stream keeps them
 
 log = structlog.get_logger("nearhive.feed")
@@ -132,6 +133,7 @@ class Follower:
         self._brought_at_s = float("-inf")
         self._failure: Exception | None = None
         self._doubted = False
+        self._goes_on = False  # whether folding is to be resumed at the loop's next turn
         self._unfolded: deque[_Read] = deque()
         if place is not None:
             self.position, self.checksum = place.position, place.checksum
@@ -155,8 +157,13 @@ class Follower:
         target = await self.tail()
         if target < self.position:
             raise FeedGap(self.key)
-        while self.position < target and not self._unfolded:
-            await self._read_once(self._state.call, block_ms=None)
+        while self.position < target and (self._goes_on or not self._unfolded):
+            if self._goes_on:
+                await asyncio.sleep(0)
+            else:
+                await self._read_once(self._state.call, block_ms=None)
+        if self._failure is not None:
+            raise self._failure
         self.caught_up = self._following = True
         self._read_at_s = self._moved_at_s = self._monotonic()
         self._level_at_s = self._read_at_s
@@ -324,21 +331,32 @@ class Follower:
 
     def resume(self) -> None:
         """Ask again whether the waiting entries may be folded. A failure is raised by :meth:`follow`."""
+        self._goes_on = False
         try:
             self._fold_what_may()
         except Exception as error:
             self._failure = error
 
     def _fold_what_may(self) -> None:
+        """Fold until an entry has to wait or the slice is over; then go on at the loop's next turn."""
+        ends_s = self._monotonic() + _SLICE_S
         try:
             while self._unfolded and self._fold_next(self._unfolded[0]):
                 self._unfolded.popleft()
+                if self._monotonic() > ends_s:
+                    self._go_on()
+                    break
         except Exception as error:
             log.error("feed_fold_failed", feed=self.key, folded=_text(self.position), exc_info=error)
             raise
         finally:
             self._settle()
         self._wake()
+
+    def _go_on(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            asyncio.get_running_loop().call_soon(self.resume)
 
     def _fold_next(self, read: _Read) -> bool:
         """Fold one entry; False while it has to wait."""

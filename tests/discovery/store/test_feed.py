@@ -420,3 +420,49 @@ async def test_the_clock_goes_on_while_entries_wait_and_a_place_is_that_of_the_l
     may_pass = True
     follower.resume()
     assert (follower.now_ms, follower.place.offset_ms, follower.epoch_ms) == (2070, 70, 800)
+
+
+# --- slices ---
+
+
+async def test_a_long_fold_lets_others_have_their_turns(state: State) -> None:
+    """On a clock by which folding an entry takes 1 ms: 300 entries are 30 turns, and none is left or folded twice."""
+    folded, turns = [], 0
+    now_s = 0.0
+
+    def fold(_kind: str, payload: bytes, _now_ms: int) -> None:
+        nonlocal now_s
+        now_s += 0.001
+        folded.append(payload)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += bool(folded)
+
+    for number in range(300):
+        await add(state, number)
+    follower = Follower(state, KEY, fold, lambda now_ms, epoch_ms: True, lambda: now_s)
+    beside = asyncio.create_task(others())
+    await follower.catch_up()
+    beside.cancel()
+    assert folded == numbers(300)
+    assert turns >= 25
+    assert follower.position == await follower.tail()
+
+
+async def test_what_cannot_be_folded_ends_a_later_slice_too(state: State) -> None:
+    now_s = 0.0
+
+    def fold(kind: str, _payload: bytes, _now_ms: int) -> None:
+        nonlocal now_s
+        now_s += 0.001
+        if kind == "bad":
+            raise ValueError("cannot be folded")
+
+    for number in range(50):
+        await add(state, number)
+    await add(state, kind="bad")
+    with pytest.raises(ValueError, match="cannot be folded"):
+        await Follower(state, KEY, fold, lambda now_ms, epoch_ms: True, lambda: now_s).catch_up()
