@@ -1,6 +1,5 @@
 """18,737 people of Gowalla and 86,985 friendships, brought in by the app's backend; then radar over HTTP."""
 
-import asyncio
 import itertools
 import math
 import random
