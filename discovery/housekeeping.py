@@ -74,8 +74,15 @@ class Checkpointer:
         led_by = token, self._follower.restarts
         self._current = await self._checkpoints.current()
         self._counted = (0, 0)
-        self._since_s = self._monotonic()
+        self._since_s = self._monotonic() - self._age_s()
         self._led_by = led_by
+
+    def _age_s(self) -> float:
+        """Seconds of hive time since the current checkpoint: leaders that follow each other soon must not put off the
+        next one for ever."""
+        now_ms = self._follower.now_ms
+        written_ms = now_ms if self._current is None else self._current.meta.get("hive_ms", now_ms)
+        return max(0, now_ms - int(written_ms)) / 1000
 
     def _progress(self) -> Progress:
         current, edges = self._current, self._presence.edges(self._shard)
@@ -99,7 +106,7 @@ class Checkpointer:
         taken = self._people.snapshot(self._shard, self._follower.place, room)
         chunks = await asyncio.to_thread(_packed, taken)
         version = f"{self._worker}-{self._written}"
-        meta = {"edge_ms": taken.head.edge_ms}
+        meta = {"edge_ms": taken.head.edge_ms, "hive_ms": taken.head.place.now_ms}
         written = await self._checkpoints.write(token, version, chunks, taken.head.place.position, meta)
         log.info("checkpoint", shard=self._shard, outcome=written.outcome, trimmed=written.trimmed)
         if written.outcome == "lost":
