@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from discovery.errors import AdultsOnly, Invalid, NotAvailable
+from discovery.owned_rows import OwnedRows
 from discovery.people import People
 from discovery.safety import Blocks
 from discovery.store.writer import Writer
@@ -60,7 +61,7 @@ class Friendships:
     def __init__(self, people: People, blocks: Blocks) -> None:
         self._people = people
         self._blocks = blocks
-        self._halves: dict[int, dict[int, Half]] = {}  # inner dicts are replaced, never changed: a snapshot holds them
+        self._halves: OwnedRows[int, Half] = OwnedRows()  # owner -> other
         self._asked_by: dict[int, set[int]] = {}
 
     def fold(self, payload: bytes, now_ms: int) -> None:
@@ -71,21 +72,16 @@ class Friendships:
 
     def decline(self, owner: int, other: int, now_ms: int) -> None:
         """A block ends what the blocker showed."""
-        if other in self._halves.get(owner, {}):
+        if other in self._halves.of(owner):
             self._set(owner, other, DECLINED, 0, False, now_ms)
 
     def _set(self, owner: int, other: int, precision: str | None, until_ms: int, guardian: bool, now_ms: int) -> None:
-        mine = dict(self._halves.get(owner, {}))
-        before = mine.pop(other, None)
+        before = self._halves.remove(owner, other)
         if precision is not None:
             active = before is not None and before.precision != DECLINED
             since_ms = before.since_ms if before is not None and active else now_ms
             vouched = guardian or (before is not None and active and before.guardian and precision != DECLINED)
-            mine[other] = Half(precision, until_ms, since_ms, now_ms, vouched)
-        if mine:
-            self._halves[owner] = mine
-        else:
-            self._halves.pop(owner, None)
+            self._halves.put(owner, other, Half(precision, until_ms, since_ms, now_ms, vouched))
         self._note_asked(owner, other, asks=precision not in (None, DECLINED))
 
     def _note_asked(self, owner: int, other: int, *, asks: bool) -> None:
@@ -97,19 +93,18 @@ class Friendships:
     # --- a shard's part: the halves that its people own ---
 
     def standing(self) -> dict[int, dict[int, Half]]:
-        """All halves by owner and other, as they stand now and will in this answer: a copy of the outer dict."""
-        return dict(self._halves)
+        """All halves by owner and other, as they stand now and will in this answer."""
+        return self._halves.standing()
 
     def drop(self, shard: int) -> None:
         """Forget what a shard's people show."""
-        for owner in [slot for slot in self._halves if self._people.shard[slot] == shard]:
-            for other in self._halves.pop(owner):
+        for owner in [slot for slot in self._halves.owners() if self._people.shard[slot] == shard]:
+            for other in self._halves.drop(owner):
                 self._note_asked(owner, other, asks=False)
 
     def restore(self, owner: int, halves: dict[int, Half]) -> None:
         """Put back some of what one person shows."""
-        standing = self._halves.get(owner)
-        self._halves[owner] = halves if standing is None else {**standing, **halves}
+        self._halves.put_back(owner, halves)
         asked_by = self._asked_by
         for other, half in halves.items():
             if half.precision != DECLINED:
@@ -123,7 +118,7 @@ class Friendships:
 
     def half(self, owner: int, other: int) -> Half | None:
         """The active half, None when there is none or it was declined."""
-        found = self._halves.get(owner, {}).get(other)
+        found = self._halves.of(owner).get(other)
         return None if found is None or found.precision == DECLINED else found
 
     def accepted(self, a: int, b: int) -> bool:
@@ -138,7 +133,7 @@ class Friendships:
 
     def friends(self, slot: int) -> list[int]:
         """Slots of all accepted friends."""
-        return [other for other in self._halves.get(slot, {}) if self.accepted(slot, other)]
+        return [other for other in self._halves.of(slot) if self.accepted(slot, other)]
 
     def seen_at(self, a: int, b: int, now_ms: int) -> str:
         """The precision at which two accepted friends see each other: the coarser, never `near` with a minor."""
@@ -171,12 +166,12 @@ class Friendships:
         theirs = self.half(other, slot)
         if theirs is None or self._blocks.between(slot, other):
             return False
-        declined = self._halves.get(slot, {}).get(other)
+        declined = self._halves.of(slot).get(other)
         return declined is None or theirs.asked_ms > declined.asked_ms + SILENT_MS
 
     def listed(self, slot: int, now_ms: int) -> list[FriendView]:
         """The person's whole list, by id."""
-        others = set(self._halves.get(slot, ())) | self._asked_by.get(slot, set())
+        others = set(self._halves.of(slot)) | self._asked_by.get(slot, set())
         views = (self.view(slot, other, now_ms) for other in others)
         return sorted((view for view in views if view is not None), key=lambda view: view.user)
 

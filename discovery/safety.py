@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from discovery.owned_rows import OwnedRows
 from discovery.people import People
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
@@ -32,7 +33,7 @@ class Blocks:
 
     def __init__(self, people: People) -> None:
         self._people = people
-        self._names: dict[int, dict[str, Block]] = {}  # inner dicts are replaced, never changed: a snapshot holds them
+        self._names: OwnedRows[str, Block] = OwnedRows()  # blocker -> name
         self._blocked_by: dict[int, dict[int, dict[str, Order]]] = {}  # blocked -> blocker -> name
         self._counts: dict[int, int] = {}  # shard -> blocks so far
 
@@ -50,19 +51,13 @@ class Blocks:
         return blocker, blocked
 
     def _put(self, blocker: int, name: str, block: Block) -> None:
-        self._names[blocker] = {**self._names.get(blocker, {}), name: block}
+        self._names.put(blocker, name, block)
         self._blocked_by.setdefault(block.blocked, {}).setdefault(blocker, {})[name] = block.order
 
     def _remove(self, blocker: int, name: str) -> None:
-        block = self._names.get(blocker, {}).get(name)
-        if block is None:
-            return
-        left = {other: kept for other, kept in self._names[blocker].items() if other != name}
-        if left:
-            self._names[blocker] = left
-        else:
-            del self._names[blocker]
-        self._unlink(blocker, name, block.blocked)
+        block = self._names.remove(blocker, name)
+        if block is not None:
+            self._unlink(blocker, name, block.blocked)
 
     def _unlink(self, blocker: int, name: str, blocked: int) -> None:
         blockers = self._blocked_by[blocked]
@@ -79,13 +74,13 @@ class Blocks:
         return self._counts.get(shard, 0)
 
     def standing(self) -> dict[int, dict[str, Block]]:
-        """All blocks by blocker and name, as they stand now and will in this answer: a copy of the outer dict."""
-        return dict(self._names)
+        """All blocks by blocker and name, as they stand now and will in this answer."""
+        return self._names.standing()
 
     def drop(self, shard: int) -> None:
         """Forget the blocks that a shard's people made."""
-        for blocker in [slot for slot in self._names if self._people.shard[slot] == shard]:
-            for name, block in self._names.pop(blocker).items():
+        for blocker in [slot for slot in self._names.owners() if self._people.shard[slot] == shard]:
+            for name, block in self._names.drop(blocker).items():
                 self._unlink(blocker, name, block.blocked)
         self._counts.pop(shard, None)
 
@@ -99,7 +94,7 @@ class Blocks:
 
     def names(self, slot: int) -> list[str]:
         """What ``slot`` sees on their own list, sorted."""
-        return sorted(self._names.get(slot, {}))
+        return sorted(self._names.of(slot))
 
     def either_way(self, slot: int) -> set[int]:
         """Slots of everyone whom this person blocked or who blocked them, with all accounts of each human."""
@@ -108,7 +103,7 @@ class Blocks:
         return {account for other in others for account in self._people.accounts(other)} - mine
 
     def _of_account(self, slot: int) -> set[int]:
-        return {block.blocked for block in self._names.get(slot, {}).values()} | set(self._blocked_by.get(slot, ()))
+        return {block.blocked for block in self._names.of(slot).values()} | set(self._blocked_by.get(slot, ()))
 
     def between(self, a: int, b: int) -> bool:
         """Whether either human blocked the other."""
@@ -129,7 +124,7 @@ class Blocks:
     def _newest(self, slot: int) -> dict[int, Order]:
         newest: dict[int, Order] = {}
         for account in self._people.accounts(slot):
-            made = [(block.blocked, block.order) for block in self._names.get(account, {}).values()]
+            made = [(block.blocked, block.order) for block in self._names.of(account).values()]
             met = [(blocker, max(names.values())) for blocker, names in self._blocked_by.get(account, {}).items()]
             for other, order in made + met:
                 newest[other] = max(order, newest.get(other, (0, 0)))
