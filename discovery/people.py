@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from discovery.quiet_zones import QuietZones
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN
 from discovery.sealed import Sealer
 from discovery.store.keys import Shards
@@ -48,6 +49,7 @@ class People:
         self.age_app = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.age_claim = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.cleared = np.zeros(_FIRST_CAPACITY, np.bool_)  # the person's own clear stands against the app
+        self.quiet_zones = QuietZones()
         self.suspensions: dict[int, dict[str, int]] = {}
         self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
         self._accounts: dict[str, set[int]] = {}
@@ -151,6 +153,8 @@ class People:
             self._fold_person(slot, change["person"])
         if "suspended" in change:
             self.suspensions[slot] = change["suspended"]
+        if "quiet_zones" in change:
+            self.quiet_zones.set(slot, change["quiet_zones"])
         return slot
 
     def _fold_visibility(self, slot: int, visibility: int, until_ms: int, now_ms: int) -> None:
@@ -186,10 +190,16 @@ class People:
             del self.suspensions[slot]
         for slot in [slot for slot in self.persons if self.shard[slot] == shard]:
             self._part_from_person(slot)
+        for slot in [slot for slot in self.quiet_zones.standing() if self.shard[slot] == shard]:
+            self.quiet_zones.set(slot, ())
 
-    def restore(self, suspensions: dict[int, dict[str, int]], persons: dict[int, str]) -> None:
+    def restore(
+        self, suspensions: dict[int, dict[str, int]], persons: dict[int, str], zones: dict[int, list[int]]
+    ) -> None:
         """Put back what stands beside the columns, by slot."""
         self.suspensions.update(suspensions)
+        for slot, cells in zones.items():
+            self.quiet_zones.set(slot, cells)
         for slot, person in persons.items():
             self._fold_person(slot, person)
 

@@ -48,7 +48,7 @@ class PeopleFold:
         self._run: list[reports.ReportBatch] = []
         self._run_reports = 0
         self._run_shard = 0
-        self._run_ms = 0
+        self._run_times: list[int] = []
 
     def fold(self, shard: int, kind: str, payload: bytes, now_ms: int) -> None:
         """Apply one entry. ValueError for a kind that this version does not know."""
@@ -94,13 +94,15 @@ class PeopleFold:
             return
         self._run.append(batch)
         self._run_reports += len(batch.users)
-        self._run_shard, self._run_ms = shard, now_ms
+        self._run_times.append(now_ms)
+        self._run_shard = shard
 
     def settle(self) -> None:
         """Apply the reports gathered."""
         if self._run:
-            run, self._run, self._run_reports = self._run, [], 0
-            self._presence.fold_run(run, self._run_ms, self._run_shard)
+            run, times = self._run, self._run_times
+            self._run, self._run_times, self._run_reports = [], [], 0
+            self._presence.fold_run(run, times, self._run_shard)
 
     # --- edges ---
 

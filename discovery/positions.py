@@ -28,6 +28,7 @@ class PositionView:
     published: int
     finest: tuple[int, str] | None  # cell and the audience that sees it
     visibility: str
+    in_quiet_zone: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,12 +118,16 @@ class Positions:
             self._presence.stranger_cell(slot),
             self._finest(slot, now_ms),
             VISIBILITIES[self._people.visibility_at(slot, now_ms)],
+            self._presence.in_quiet_zone(slot),
         )
 
     def _finest(self, slot: int, now_ms: int) -> tuple[int, str] | None:
         if self._people.visibility_at(slot, now_ms) == NOBODY:
             return None
-        seen = {self._friendships.seen_at(slot, other, now_ms) for other in self._friendships.friends(slot)}
+        seen = {
+            self._presence.coarsened(slot, other, self._friendships.seen_at(slot, other, now_ms))
+            for other in self._friendships.friends(slot)
+        }
         seen.discard("hidden")
         if not seen:
             return None

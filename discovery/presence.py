@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
-from discovery.reports import ReportBatch, joined
+from discovery.reports import JUMP, ReportBatch, joined
 from geo import cells
 from geo.crowd import Crowd
 from geo.kernels import keyed, presence
@@ -28,6 +28,7 @@ _DELTA_LIMIT = 2048  # a first appearance costs each query a few ns; past this a
 _DIGESTS_KEPT = 16
 _STRANGER_EPOCHS = 3
 _EVERY_SHARD = -1
+DAY_MS = 86_400_000
 _BEFORE_ANY_TICK = Epochs(1000)
 
 EpochKey = Callable[[int], tuple[int, int]]
@@ -46,7 +47,16 @@ class ShardEdges:
 class Presence:
     """Folds reports, clears and edges; answers who is live and in which cell."""
 
-    FOLDED = ("published", "stranger", "pending", "live_until_ms", "seen_ms", "extended_edge_ms")
+    FOLDED = (
+        "published",
+        "stranger",
+        "pending",
+        "live_until_ms",
+        "seen_ms",
+        "extended_edge_ms",
+        "reported_ms",
+        "jump_day",
+    )
     """Columns that the feed of the person's shard made, and no other."""
 
     def __init__(self, people: People, epoch_key: EpochKey) -> None:
@@ -63,6 +73,8 @@ class Presence:
         self.live_until_ms = np.zeros(capacity, np.int64)
         self.seen_ms = np.zeros(capacity, np.int64)  # last shake: its cell was shown without presence
         self.extended_edge_ms = np.zeros(capacity, np.int64)  # epoch in which the expiry last moved
+        self.reported_ms = np.zeros(capacity, np.int64)  # when the feed last said that somebody is in ``pending``
+        self.jump_day = np.zeros(capacity, np.int32)  # day since 1970 of the last free jump
         self.shown_until_ms = np.zeros(capacity, np.int64)  # until when strangers may be shown this person
         self._in_crowd = np.zeros(capacity, np.bool_)  # members of the index, while there is one
         self.digests: OrderedDict[int, int] = OrderedDict()
@@ -169,11 +181,11 @@ class Presence:
 
     def fold_reports(self, batch: ReportBatch, now_ms: int, shard: int = 0) -> None:
         """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared."""
-        self._fold_batch(self._slots_of(batch), batch, now_ms, shard)
+        self._fold_batch(self._slots_of(batch), batch, np.full(len(batch.users), now_ms, np.int64), shard)
 
-    def fold_run(self, batches: list[ReportBatch], now_ms: int, shard: int = 0) -> None:
-        """Apply batches that follow each other in the feed of a shard, the last at ``now_ms``, as ``fold_reports`` of
-        each would. No edge lies between them and they hold no shake.
+    def fold_run(self, batches: list[ReportBatch], times_ms: list[int], shard: int = 0) -> None:
+        """Apply batches that follow each other in the feed of a shard, each at its time, as ``fold_reports`` of each
+        would. No edge lies between them and they hold no shake.
 
         They are applied as one batch. Then times and cells come out the same, for reports are taken in order and only a
         shake keeps its own time. Who has cleared their position is the exception: the own report ends that for all of
@@ -182,9 +194,10 @@ class Presence:
         run = joined(batches)
         slots = self._slots_of(run)
         if not self._people.cleared[slots].any():
-            self._fold_batch(slots, run, now_ms, shard)
+            times = np.repeat(np.array(times_ms, np.int64), [len(batch.users) for batch in batches])
+            self._fold_batch(slots, run, times, shard)
             return
-        for batch in batches:
+        for batch, now_ms in zip(batches, times_ms, strict=True):
             self.fold_reports(batch, now_ms, shard)
 
     def _slots_of(self, batch: ReportBatch) -> NDArray[np.int32]:
@@ -192,10 +205,19 @@ class Presence:
         self.fit()
         return slots
 
-    def _fold_batch(self, slots: NDArray[np.int32], batch: ReportBatch, now_ms: int, shard: int) -> None:
+    def _fold_batch(
+        self, slots: NDArray[np.int32], batch: ReportBatch, times_ms: NDArray[np.int64], shard: int
+    ) -> None:
+        if not len(slots):
+            return
+        now_ms = int(times_ms[-1])
         self._people.fold_claims(slots, batch.flags)
         taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
         self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms, self.edges(shard))
+        # Of several rows of one person the last stays, as when each is folded alone.
+        self.reported_ms[slots[taken]] = times_ms[taken]
+        jumped = taken & ((batch.flags & JUMP) != 0)
+        self.jump_day[slots[jumped]] = times_ms[jumped] // DAY_MS
         self.refresh(slots, now_ms)
 
     def _fold_taken(
@@ -253,6 +275,7 @@ class Presence:
         until_ms = self._people.strangers_until_ms(slots, self.stranger_edge_ms)
         shown_ms = np.minimum(self.live_until_ms[slots], until_ms)
         self.shown_until_ms[slots] = np.where(self._people.cleared[slots], 0, shown_ms)
+        self.shown_until_ms[self._people.quiet_zones.inside(slots, self.stranger)] = 0
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
         newcomers = np.unique(slots[~self._in_crowd[slots]])
@@ -311,6 +334,25 @@ class Presence:
         if precision == "near":
             return int(self.published[slot])
         return cells.parent(int(self.stranger[slot]), PRECISION_RESOLUTION[precision])
+
+    def coarsened(self, a: int, b: int, precision: str) -> str:
+        """The precision at which two friends see each other where either is in a quiet zone: `city`, else as it was.
+
+        It changes only at edges: for who sees the cell of each epoch at one of those, else at a stranger edge.
+        """
+        if precision in ("hidden", "city") or not (self._quiet(a, precision) or self._quiet(b, precision)):
+            return precision
+        return "city"
+
+    def in_quiet_zone(self, slot: int) -> bool:
+        """Whether strangers do not see the person for a quiet zone."""
+        return self._in_zone(slot, self.stranger)
+
+    def _quiet(self, slot: int, precision: str) -> bool:
+        return self.in_quiet_zone(slot) or (precision != "area" and self._in_zone(slot, self.published))
+
+    def _in_zone(self, slot: int, column: NDArray[np.uint64]) -> bool:
+        return slot < len(column) and self._people.quiet_zones.hold(slot, int(column[slot]))
 
     def viewer_key(self, slot: int) -> int:
         """Where this person stands on the keyed circle of the present stranger epoch."""

@@ -48,7 +48,8 @@ class Radar:
     def _blip(self, viewer: int, other: int, now_ms: int) -> Blip | None:
         if not self._presence.is_live(other, now_ms) or self._people.visibility_at(other, now_ms) == NOBODY:
             return None
-        precision = self._friendships.seen_at(viewer, other, now_ms)
+        seen_at = self._friendships.seen_at(viewer, other, now_ms)
+        precision = self._presence.coarsened(viewer, other, seen_at)
         if precision == "hidden":
             return None
         here, there = self._presence.cell_at(viewer, precision), self._presence.cell_at(other, precision)

@@ -18,6 +18,7 @@ from discovery.friends import DECLINED, PRECISIONS, Friends, Friendships
 from discovery.people import VISIBILITIES, People
 from discovery.positions import Positions
 from discovery.presence import Presence
+from discovery.quiet_zones import MAX_ZONES
 from discovery.safety import Blocks, Safety
 from discovery.settings import Settings
 from discovery.store.client import StateFault
@@ -119,10 +120,21 @@ class Reassertion:
             shown = 0 if slot is None else self._people.visibility_at(slot, now_ms)
             narrower = VISIBILITIES.index(said) < shown
             return (lambda: self._settings.change(user, visibility=said)) if narrower else None
+        if kind == "quiet":
+            return self._quiet_again(user, said)
         if kind == "suspended":
             stands = slot is not None and self._people.suspensions.get(slot) == said
             return None if stands else lambda: self._suspend(user, said)
         return self._coarser_half(user, other[0], said)
+
+    def _quiet_again(self, user: str, said: list[int]) -> Callable[[], Awaitable[Any]] | None:
+        """Zones that were lost; those that stand stay, for who dropped one since has only shown more."""
+        slot = self._people.slot(user)
+        stand = () if slot is None else self._people.quiet_zones.of(slot)
+        both = list(dict.fromkeys([*said, *stand]))[:MAX_ZONES]
+        if set(said) <= set(stand):
+            return None
+        return lambda: self._settings.change(user, quiet_zones=both)
 
     async def _suspend(self, user: str, suspended: dict[str, int]) -> None:
         await self._settings.change_by_app(user, visibility=None, consent=None, age=None, suspended=suspended)
@@ -151,6 +163,8 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
     elif kind == "s":
         if "visibility" in content:
             yield ("s", content["u"]), content["visibility"]
+        if "quiet_zones" in content:
+            yield ("quiet", content["u"]), content["quiet_zones"]
         if "suspended" in content:
             yield ("suspended", content["u"]), content["suspended"]
     elif kind == "f":

@@ -17,6 +17,7 @@ _HEAD = struct.Struct("<BI")
 CLAIM_KNOWN = 1  # the token carried an age
 CLAIM_ADULT = 2
 CLAIM_TOLD = 8  # a token came with the report: what it says of the age counts, nothing included
+JUMP = 16  # further than anybody moves: the free one of that day
 OWN = 4  # sent by the person, not by the app's backend: ends "cleared by person"
 
 

@@ -194,6 +194,7 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         blocks=[[index[who], name, index[blocked], *rest] for who, name, blocked, *rest in blocks],
         suspensions=[[index[who], until_ms] for who, until_ms in state.suspensions if mine[who]],
         persons=[[index[who], person] for who, person in state.persons if mine[who]],
+        quiet_zones=[[index[who], zones] for who, zones in state.quiet_zones if mine[who]],
     )
 
 
@@ -214,6 +215,7 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
+    digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]
     return sum(digests)
 
 

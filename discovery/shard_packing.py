@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from discovery.store.feed import Place
 
-FORMAT = 1
+FORMAT = 2
+_OLDEST_FORMAT = 1  # has none of the sections that came with 2: they are read as empty
 MAX_CHUNK_BYTES = 1 << 20
 
 COLUMNS = {
@@ -36,6 +37,8 @@ COLUMNS = {
     "live_until_ms": "<i8",
     "seen_ms": "<i8",
     "extended_edge_ms": "<i8",
+    "reported_ms": "<i8",
+    "jump_day": "<i4",
 }
 """Every folded column of a person and its type here."""
 
@@ -56,7 +59,7 @@ _TRAILER = struct.Struct("<I")
 _COMPRESSION = 1  # cells and times shrink to a quarter at 100 MB/s; more effort gains little
 _UNPACKERS = 4  # threads: zlib lets go of the interpreter
 _LINE_ROWS = 20_000  # rows a JSON line: a thread that packs holds the interpreter for one line at a time
-_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons")
+_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons", "quiet_zones")
 
 
 class UnknownVersion(ValueError):
@@ -84,7 +87,8 @@ class ShardState:
 
     ``ids`` str[n], ``hashes`` uint64[n] and ``columns`` [n] are of people with any fact, ``mentioned`` ids of others.
     The rest names people by index into ids + mentioned: ``halves``, columns [m] sorted by owner; and rows: ``blocks``
-    [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person].
+    [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
+    ``quiet_zones`` [who, [cell, ...]].
     """
 
     head: Head
@@ -96,6 +100,7 @@ class ShardState:
     blocks: list[Any]
     suspensions: list[Any]
     persons: list[Any]
+    quiet_zones: list[Any]
 
 
 def pack(state: ShardState) -> list[bytes]:
@@ -138,10 +143,11 @@ def unpack(chunks: Iterable[bytes]) -> ShardState:
         start += length
     with ThreadPoolExecutor(_UNPACKERS) as pool:
         sections = dict(zip(packed, pool.map(zlib.decompress, packed.values()), strict=True))
-    columns = {name: np.frombuffer(sections[name], kind) for name, kind in COLUMNS.items()}
+    count = len(sections["hashes"]) // 8
+    columns = {name: _column(sections.get(name), kind, count) for name, kind in COLUMNS.items()}
     halves = {name: np.frombuffer(sections[name], kind) for name, kind in HALF_COLUMNS.items()}
     hashes = np.frombuffer(sections["hashes"], "<u8")
-    tables = {name: _rows(sections[name]) for name in _TABLES}
+    tables = {name: _rows(sections.get(name, b"")) for name in _TABLES}
     return ShardState(_head(head["head"]), hashes=hashes, columns=columns, halves=halves, **tables)
 
 
@@ -152,8 +158,8 @@ def _read_head(data: bytes) -> tuple[dict[str, Any], int]:
     magic, version, length = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         raise ValueError("this is no checkpoint")
-    if version != FORMAT:
-        raise UnknownVersion(f"the checkpoint has format {version}, this version reads {FORMAT}")
+    if not _OLDEST_FORMAT <= version <= FORMAT:
+        raise UnknownVersion(f"the checkpoint has format {version}, this version reads up to {FORMAT}")
     end = len(data) - _TRAILER.size
     if zlib.crc32(memoryview(data)[:end]) != _TRAILER.unpack_from(data, end)[0]:
         raise ValueError("the checkpoint is damaged: its checksum does not fit")
@@ -165,6 +171,10 @@ def _head(fields: dict[str, Any]) -> Head:
     place = fields.pop("place")
     place["position"] = tuple(place["position"])
     return Head(place=Place(**place), **fields)
+
+
+def _column(section: bytes | None, kind: str, count: int) -> NDArray[Any]:
+    return np.zeros(count, kind) if section is None else np.frombuffer(section, kind)
 
 
 def _rows(section: bytes) -> list[Any]:

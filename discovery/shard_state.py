@@ -1,7 +1,7 @@
 """One shard's part of everything folded: taken out as it stands, dropped, and put back.
 
-To a shard belong the columns of its people, their suspensions and persons, what they show others, whom they blocked,
-and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
+To a shard belong the columns of its people, their suspensions, persons and quiet zones, what they show others, whom
+they blocked, and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
 """
 
 import gc
@@ -45,6 +45,7 @@ class Snapshot:
     columns: dict[str, NDArray[Any]]
     suspensions: dict[int, dict[str, int]]
     persons: dict[int, str]
+    quiet_zones: dict[int, tuple[int, ...]]
     halves: dict[int, dict[int, Half]]
     blocks: dict[int, dict[str, Block]]
 
@@ -56,8 +57,9 @@ def state_of(taken: Snapshot) -> ShardState:
     """What is to be packed: only people with any fact. A second for a million people: for a thread."""
     suspensions, persons = _of_shard(taken, taken.suspensions), _of_shard(taken, taken.persons)
     halves, blocks = _of_shard(taken, taken.halves), _of_shard(taken, taken.blocks)
+    zones = _of_shard(taken, taken.quiet_zones)
     slots = np.flatnonzero(taken.shard_of[: taken.known] == taken.head.shard)
-    written = _with_facts(taken, slots, [*suspensions, *persons, *halves, *blocks])
+    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *halves, *blocks])
     columns = {name: column[written] for name, column in taken.columns.items()}
     slots = slots[written]
     hashes = taken.hashes[slots]
@@ -73,6 +75,7 @@ def state_of(taken: Snapshot) -> ShardState:
         blocks=_block_rows(index, blocks),
         suspensions=[[index[slot], until_ms] for slot, until_ms in suspensions.items()],
         persons=[[index[slot], person] for slot, person in persons.items()],
+        quiet_zones=[[index[slot], list(cells)] for slot, cells in zones.items()],
     )
 
 
@@ -160,6 +163,7 @@ class ShardedPeople:
             columns=self._copied(shard, room),
             suspensions=_lasting(people.suspensions, presence.stranger_edge_ms),
             persons=people.persons.copy(),
+            quiet_zones=people.quiet_zones.standing(),
             halves=self._friendships.standing(),
             blocks=self._blocks.standing(),
         )
@@ -225,7 +229,8 @@ class ShardedPeople:
         yield from self._put_halves(slots, state.halves)
         self._blocks.restore(head.shard, head.block_count, _blocks(slots, state.blocks))
         suspensions = {slots[who]: until_ms for who, until_ms in state.suspensions}
-        self._people.restore(suspensions, {slots[who]: person for who, person in state.persons})
+        persons = {slots[who]: person for who, person in state.persons}
+        self._people.restore(suspensions, persons, {slots[who]: zones for who, zones in state.quiet_zones})
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
 

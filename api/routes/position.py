@@ -44,13 +44,15 @@ class FinestCell(PublishedCell):
 
 
 class PositionOut(BaseModel):
-    """What is shown of me, and until when."""
+    """What is shown of me, and until when. In a quiet zone of mine strangers are shown nothing, whatever `published`
+    is, and friends `city`."""
 
     expires_at: str
     next_epoch_at: str
     published: PublishedCell
     finest: FinestCell | None
     visibility: str
+    in_quiet_zone: bool
 
 
 @router.put("")
@@ -89,5 +91,6 @@ def _out(view: PositionView) -> PositionOut:
             "published": _cell(view.published),
             "finest": None if view.finest is None else {**_cell(view.finest[0]), "audience": view.finest[1]},
             "visibility": view.visibility,
+            "in_quiet_zone": view.in_quiet_zone,
         }
     )

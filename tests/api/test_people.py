@@ -45,7 +45,7 @@ async def test_defaults_and_lapse_of_everyone(world: World) -> None:
         ({"visibility": "everyone", "visible_until": "2020-01-01T00:00:00Z"}, "visible_until"),
         ({"visibility": "everyone", "visible_until": "2030-01-01T00:00:00Z"}, "visible_until"),
         ({"visibility": "nobody", "visible_until": "2027-01-15T09:00:00Z"}, "visible_until"),
-        ({"quiet_zones": ["851fb467fffffff"]}, "quiet_zones"),
+        ({"quiet_zones": ["871fb4662ffffff"]}, "quiet_zones"),
         ({"bottles": True}, "bottles"),
         ({"unknown": 1}, "unknown"),
     ],

@@ -11,7 +11,7 @@ import orjson
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.presence import Presence
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack, unpack
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, JUMP, OWN, Report, pack, unpack
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shard_packing import ShardState
@@ -27,7 +27,9 @@ EPOCH_MS = 900_000
 STRANGER_EPOCH_MS = 3 * EPOCH_MS
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
 USERS = [f"u{n}" for n in range(14)]
+ZONE = cells.cell_of(48.8566, 2.3522, 5)
 CELLS8 = [int(cell) for cell in cells.disk(cells.cell_of(48.8566, 2.3522, 8), 6000.0)[0]][::7]
+ELSEWHERE = next(cells.parent(cell, 5) for cell in CELLS8 if cells.parent(cell, 5) != ZONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Folded:
                 found.setdefault(ids[slot], {})[name] = int(column[slot])
         for slot, person in self.people.persons.items():
             found.setdefault(ids[slot], {})["person"] = person
+        for slot, zones in self.people.quiet_zones.standing().items():
+            found.setdefault(ids[slot], {})["quiet zones"] = zones
         for slot, until in self.people.suspensions.items():
             if max(until.values(), default=0) > self.presence.stranger_edge_ms:
                 found.setdefault(ids[slot], {})["suspensions"] = until
@@ -122,6 +126,7 @@ class Folded:
                 "in crowd": slot in crowd,
                 "adult": self.people.is_adult(slot),
                 "visibility": self.people.visibility_at(slot, now_ms),
+                "quiet": self.presence.in_quiet_zone(slot),
                 "accounts": self.named(self.people.accounts(slot)),
                 "list": self.friendships.listed(slot, now_ms),
                 "friends": self.named(self.friendships.friends(slot)),
@@ -184,7 +189,9 @@ class History:
         return "r", [self._report(user, 0)]
 
     def _report(self, user: str, ttl_ms: int) -> Report:
-        flags = self.draws.choice([0, OWN, OWN, CLAIM_TOLD | CLAIM_KNOWN]) | CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
+        flags = (
+            self.draws.choice([0, OWN, OWN, CLAIM_TOLD | CLAIM_KNOWN, JUMP]) | CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
+        )
         expiry_ms = self.now_ms + ttl_ms if ttl_ms else 0
         return Report(user, self.draws.choice(CELLS8), expiry_ms, flags if ttl_ms else flags & ~OWN)
 
@@ -197,6 +204,8 @@ class History:
             change["bottles"] = self.draws.random() < 0.7
         if self.draws.random() < 0.3:
             change["person"] = self.draws.choice(["human", "other human", f"only {user}"])
+        if self.draws.random() < 0.3:
+            change["quiet_zones"] = self.draws.choice([[], [ZONE], [ZONE, ELSEWHERE], [ELSEWHERE]])
         return "s", change
 
     def _app(self, user: str) -> tuple[str, Any]:
