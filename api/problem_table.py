@@ -145,6 +145,27 @@ _ROWS = (
         "Read it again, then decide.",
     ),
     Problem(
+        "not_friends",
+        409,
+        "Not between accepted friends who are adults",
+        "Precise sharing needs an accepted friendship between two adults; the answer does not say which is missing.",
+        "Ask for the friendship first: PUT /v1/me/friends/{user} with another precision.",
+    ),
+    Problem(
+        "too_many_friends",
+        409,
+        "No room for another friend",
+        "One person has at most 5,000 friends and requests, those they declined included.",
+        "End some friendships or requests first.",
+    ),
+    Problem(
+        "too_many_blocks",
+        409,
+        "No room for another block",
+        "One person blocks at most 5,000 people.",
+        "Take back blocks that are no longer needed.",
+    ),
+    Problem(
         "too_large",
         413,
         "The body is too large",

@@ -108,6 +108,24 @@ class Conflict(Refused):
     code = "conflict"
 
 
+class NotFriends(Conflict):
+    """Precise sharing with somebody who is no accepted friend, or not an adult: one answer for both."""
+
+    code = "not_friends"
+
+
+class TooManyFriends(Conflict):
+    """The caller shows or asks as many people as one person may."""
+
+    code = "too_many_friends"
+
+
+class TooManyBlocks(Conflict):
+    """The caller has blocked as many people as one person may."""
+
+    code = "too_many_blocks"
+
+
 class QuotaExceeded(Refused):
     """A daily quota is used up; ``resets_at_ms`` says when it is whole again."""
 

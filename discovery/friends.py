@@ -1,6 +1,7 @@
 """Friendships: two halves, each owned by who shows; a friendship exists when both have asked.
 
-Of two friends each sees the coarser of what they show each other, so that watching means showing.
+Of two friends each sees the coarser of what they show each other, so that watching means showing. The exception is a
+precise share (``discovery.precise``), which stands beside a half and has one direction.
 """
 
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from typing import NamedTuple
 
 import orjson
 
-from discovery.errors import AdultsOnly, Invalid, NotAvailable
+from discovery.errors import AdultsOnly, Invalid, NotFriends, NotVisible, TooManyFriends
 from discovery.owned_rows import OwnedRows
-from discovery.people import People
+from discovery.people import NOBODY, People
+from discovery.precise import LONGEST_SHARE_MS, PreciseShares, Share, share_record
 from discovery.safety import Blocks
+from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
 DAY_MS = 86_400_000
@@ -19,8 +22,14 @@ NEAR_LAPSES_MS = 30 * DAY_MS
 SILENT_MS = 30 * DAY_MS  # a refused request stays silent
 PRECISIONS = ("hidden", "city", "area", "near")  # coarse to fine
 DECLINED = "declined"
+PRECISE = "precise"
+MOST_HALVES = 5000
+"""Of one person: each is looked through in many answers. Declining is not counted, for it must always be possible."""
 STORED_PRECISIONS = (*PRECISIONS, DECLINED)
 """What a half may be, by the number under which checkpoints keep it."""
+
+_SHOW = Script("friend_show")
+_SHARE = Script("friend_precise")
 
 
 class Half(NamedTuple):
@@ -63,6 +72,7 @@ class Friendships:
         self._blocks = blocks
         self._halves: OwnedRows[int, Half] = OwnedRows()  # owner -> other
         self._asked_by: dict[int, set[int]] = {}
+        self.precise = PreciseShares(people)
 
     def fold(self, payload: bytes, now_ms: int) -> None:
         """Apply a list of half records."""
@@ -76,6 +86,8 @@ class Friendships:
             self._set(owner, other, DECLINED, 0, False, now_ms)
 
     def _set(self, owner: int, other: int, precision: str | None, until_ms: int, guardian: bool, now_ms: int) -> None:
+        """Whatever is written of a half ends the precise share beside it."""
+        self.precise.end(owner, other)
         before = self._halves.remove(owner, other)
         if precision is not None:
             active = before is not None and before.precision != DECLINED
@@ -98,6 +110,7 @@ class Friendships:
 
     def drop(self, shard: int) -> None:
         """Forget what a shard's people show."""
+        self.precise.drop(shard)
         for owner in [slot for slot in self._halves.owners() if self._people.shard[slot] == shard]:
             for other in self._halves.drop(owner):
                 self._note_asked(owner, other, asks=False)
@@ -143,6 +156,19 @@ class Friendships:
             return "area"
         return coarser
 
+    def shows_precisely(self, owner: int, other: int, now_ms: int) -> Share | None:
+        """The share by which ``owner`` shows ``other`` their precise cell now: between accepted friends who are adults,
+        while it is still the friendship in which it was given."""
+        share, theirs = self.precise.share(owner, other, now_ms), self.half(other, owner)
+        if share is None or theirs is None or theirs.since_ms != share.friend_since_ms:
+            return None
+        adults = self._people.is_adult(owner) and self._people.is_adult(other)
+        return share if adults and self.accepted(owner, other) else None
+
+    def shares_precisely(self, owner: int, now_ms: int) -> bool:
+        """Whether ``owner`` shows anybody their precise cell now."""
+        return any(self.shows_precisely(owner, other, now_ms) for other in self.precise.others(owner))
+
     def hidden_between(self, slot: int) -> set[int]:
         """Accepted friends one of whom shows the other `hidden`."""
         return {other for other in self.friends(slot) if self.seen_at(slot, other, 0) == "hidden"}
@@ -154,13 +180,19 @@ class Friendships:
         if mine is None:
             return FriendView(user, "incoming", None, None, None) if self._asks(other, slot) else None
         theirs = self.half(other, slot) if self.accepted(slot, other) else None
+        share = self.shows_precisely(slot, other, now_ms)
         return FriendView(
             user,
             "requested" if theirs is None else "accepted",
-            mine.precision_at(now_ms),
-            None if theirs is None else theirs.precision_at(now_ms),
-            mine.until_ms if mine.until_ms > now_ms else None,
+            PRECISE if share else mine.precision_at(now_ms),
+            self._shown_by(other, slot, theirs, now_ms),
+            share.until_ms if share else mine.until_ms if mine.until_ms > now_ms else None,
         )
+
+    def _shown_by(self, other: int, slot: int, theirs: Half | None, now_ms: int) -> str | None:
+        if theirs is None:
+            return None
+        return PRECISE if self.shows_precisely(other, slot, now_ms) else theirs.precision_at(now_ms)
 
     def _asks(self, other: int, slot: int) -> bool:
         theirs = self.half(other, slot)
@@ -170,8 +202,8 @@ class Friendships:
         return declined is None or theirs.asked_ms > declined.asked_ms + SILENT_MS
 
     def listed(self, slot: int, now_ms: int) -> list[FriendView]:
-        """The person's whole list, by id."""
-        others = set(self._halves.of(slot)) | self._asked_by.get(slot, set())
+        """The person's whole list, by id; without the requests of whom the person muted."""
+        others = set(self._halves.of(slot)) | self._asked_by.get(slot, set()) - self._people.muted(slot)
         views = (self.view(slot, other, now_ms) for other in others)
         return sorted((view for view in views if view is not None), key=lambda view: view.user)
 
@@ -186,8 +218,12 @@ class Friends:
 
     async def show(self, user: str, other: str, precision: str, until_ms: int | None, claim: str | None) -> FriendView:
         """Ask for a friendship, answer one, or change what ``other`` is shown."""
-        end_ms = self._checked_until(user, other, precision, until_ms, claim)
-        await self._write(user, other, precision, end_ms)
+        if user == other:
+            raise Invalid("nobody can befriend themselves", field="user")
+        if precision == PRECISE:
+            await self._share(user, other, until_ms, claim)
+        else:
+            await self._write(user, other, precision, self._checked_until(user, precision, until_ms, claim))
         slot, other_slot = self._people.slot(user), self._people.slot(other)
         assert slot is not None
         assert other_slot is not None
@@ -195,21 +231,47 @@ class Friends:
         assert view is not None
         return view
 
-    def _checked_until(self, user: str, other: str, precision: str, until_ms: int | None, claim: str | None) -> int:
+    def _checked_until(self, user: str, precision: str, until_ms: int | None, claim: str | None) -> int:
         now_ms = self._writer.now_ms
-        if user == other:
-            raise Invalid("nobody can befriend themselves", field="user")
-        if precision == "precise":
-            raise NotAvailable("precise sharing comes with a later version", field="precision")
         if precision != "near":
             if until_ms is not None:
-                raise Invalid("only `near` takes an end", field="until")
+                raise Invalid("only `near` and `precise` take an end", field="until")
             return 0
         if not self._people.adult_with(self._people.slot(user), claim):
             raise AdultsOnly("`near` is for adults")
         if until_ms is not None and not now_ms < until_ms <= now_ms + NEAR_LAPSES_MS:
             raise Invalid("must be in the future and at most 30 days ahead", field="until")
         return until_ms or now_ms + NEAR_LAPSES_MS
+
+    async def _share(self, user: str, other: str, until_ms: int | None, claim: str | None) -> None:
+        """Show ``other`` the precise cell until then. Raises Invalid, AdultsOnly, NotVisible, NotFriends, StateAway."""
+        now_ms = self._writer.now_ms
+        if until_ms is None or not now_ms < until_ms <= now_ms + LONGEST_SHARE_MS:
+            raise Invalid("`precise` needs an end in the future, at most 24 h ahead", field="until")
+        if not self._people.adult_with(self._people.slot(user), claim):
+            raise AdultsOnly("`precise` is for adults")
+        since_ms = self._friend_since(user, other)
+        if since_ms is None:
+            await self._writer.catch_up(user, other)
+            since_ms = self._friend_since(user, other)
+        if since_ms is None:
+            raise NotFriends
+        share = Share(until_ms, since_ms)
+        names = [self._writer.shards.friend_halves(user), self._writer.feed_key(user)]
+        payload = orjson.dumps(share_record(user, other, share))
+        if await self._writer.enforce(user, _SHARE, names, [payload, other, "|".join(map(str, share))]) < 0:
+            raise NotFriends
+
+    def _friend_since(self, user: str, other: str) -> int | None:
+        """Since when ``other``, an accepted friend and an adult, has asked; None when they are not both. Raises
+        NotVisible."""
+        slot, other_slot = self._people.slot(user), self._people.slot(other)
+        if slot is None or other_slot is None or not self._friendships.accepted(slot, other_slot):
+            return None
+        if self._people.visibility_at(slot, self._writer.now_ms) == NOBODY:
+            raise NotVisible("who shows nobody where they are cannot share it precisely")
+        theirs = self._friendships.half(other_slot, slot)
+        return theirs.since_ms if theirs is not None and self._people.is_adult(other_slot) else None
 
     async def unfriend(self, user: str, other: str) -> None:
         """End what ``user`` shows ``other``; for the other it reads `requested` from now on."""
@@ -227,11 +289,15 @@ class Friends:
         return bool(self._friendships.half(slot, other_slot) or self._friendships.half(other_slot, slot))
 
     async def _write(self, user: str, other: str, precision: str, until_ms: int) -> None:
-        """The day makes asking anew after the silence a change; within a day the same half is none."""
+        """The day makes asking anew after the silence a change; within a day the same half is none. Raises
+        TooManyFriends."""
         payload = orjson.dumps([half_record(user, other, precision, until_ms, False)])
         day = self._writer.now_ms // DAY_MS
-        record = self._writer.shards.friend_halves(user)
-        await self._writer.change(user, record, "f", payload, {other: f"{precision}|{until_ms}|0|{day}"})
+        names = [self._writer.shards.friend_halves(user), self._writer.feed_key(user)]
+        most = 0 if precision == DECLINED else MOST_HALVES
+        half = f"{precision}|{until_ms}|0|{day}"
+        if await self._writer.enforce(user, _SHOW, names, [payload, other, half, most]) < 0:
+            raise TooManyFriends(f"nobody can have more than {MOST_HALVES:,} friends and requests: end some first")
 
     def listed(self, user: str) -> list[FriendView]:
         """The person's own list."""

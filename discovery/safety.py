@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 import orjson
 
+from discovery.errors import Conflict, TooManyBlocks
+from discovery.mutes import MAX_MUTES
 from discovery.owned_rows import OwnedRows
 from discovery.people import People
 from discovery.store.scripts import Script
 from discovery.store.writer import Writer
 
+MOST_BLOCKS = 5000  # of one person: each is looked through in many answers
 _BLOCK = Script("block")
-
 
 Order = tuple[int, int]
 """When a block was folded: hive time in ms, then how many-th block of its shard. The same in every worker."""
@@ -66,6 +68,11 @@ class Blocks:
             del blockers[blocker]
         if not blockers:
             del self._blocked_by[blocked]
+
+    def forget(self, blocker: int) -> None:
+        """Drop what one person blocked; that others blocked them stays, as the others' own."""
+        for name in list(self._names.of(blocker)):
+            self._remove(blocker, name)
 
     # --- a shard's part: the blocks that its people made ---
 
@@ -132,7 +139,7 @@ class Blocks:
 
 
 class Safety:
-    """The acts: block and unblock."""
+    """The acts: block and unblock, mute and unmute."""
 
     def __init__(self, blocks: Blocks, people: People, writer: Writer) -> None:
         self._blocks = blocks
@@ -140,19 +147,45 @@ class Safety:
         self._writer = writer
 
     async def block(self, user: str, target: str, name: str | None = None) -> None:
-        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return."""
+        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return. Raises
+        TooManyBlocks."""
         if user == target:
             return  # 204 for any id, and nothing to keep apart
         shown = name or target
         payload = orjson.dumps([user, shown, target])
         shards = self._writer.shards
         names = [shards.blocks(user), shards.friend_halves(user), self._writer.feed_key(user)]
-        await self._writer.enforce(user, _BLOCK, names, [payload, shown, target])
+        if await self._writer.enforce(user, _BLOCK, names, [payload, shown, target, MOST_BLOCKS]) < 0:
+            raise TooManyBlocks(f"nobody can block more than {MOST_BLOCKS:,} people: take some back first")
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""
         payload = orjson.dumps([user, name, None])
         await self._writer.change(user, self._writer.shards.blocks(user), "x", payload, {name: ""})
+
+    async def mute(self, user: str, other: str, *, make_room: bool = False) -> None:
+        """Mute ``other``: everywhere on return. Raises Conflict at 1,000 mutes; with ``make_room`` the oldest ends."""
+        muted = self.muted(user)
+        if user == other:
+            return
+        if other not in muted and len(muted) >= MAX_MUTES:
+            if not make_room:
+                raise Conflict(f"nobody can mute more than {MAX_MUTES:,} people: take some back first")
+            await self.unmute(user, muted[0])
+        await self._mute(user, other, muted=True)
+
+    async def unmute(self, user: str, other: str) -> None:
+        """Take back a mute; nothing happens when there is none."""
+        await self._mute(user, other, muted=False)
+
+    async def _mute(self, user: str, other: str, *, muted: bool) -> None:
+        payload = orjson.dumps([user, other, muted])
+        await self._writer.change(user, self._writer.shards.mutes(user), "m", payload, {other: "1" if muted else ""})
+
+    def muted(self, user: str) -> tuple[str, ...]:
+        """Whom this account muted, oldest first."""
+        slot = self._people.slot(user)
+        return () if slot is None else self._people.mutes.of(slot)
 
     def listed(self, user: str, limit: int, after: str) -> tuple[list[str], str | None]:
         """One page of the person's own list, and where the next one starts."""

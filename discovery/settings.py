@@ -139,6 +139,13 @@ class Settings:
             await self._write(user, change)
         return self.view(user)
 
+    async def moderate(self, user: str, changed: dict[str, int]) -> None:
+        """Change what moderation has closed to a person, by key of ``suspensions.py``; 0 lifts. The app's stays."""
+        names = [self._writer.shards.person(user), self._writer.feed_key(user)]
+        payload = orjson.dumps({"u": user, "moderated": changed})
+        fields = [part for key, until_ms in changed.items() for part in (key, until_ms)]
+        await self._writer.enforce(user, _SETTINGS, names, ["", payload, *fields])
+
     async def _write_judged(self, user: str, judge: Callable[[str], dict[str, Any]]) -> None:
         """Write what ``judge`` makes of the visibility shown now, only if that is what the record holds.
 
@@ -160,7 +167,7 @@ class Settings:
         fields = [part for name, value in change.items() for part in (name, _text(value))]
         payload = orjson.dumps({"u": user, **change})
         names = [self._writer.shards.person(user), self._writer.feed_key(user)]
-        return await self._writer.enforce(user, _SETTINGS, names, [expected, payload, *fields])
+        return bool(await self._writer.enforce(user, _SETTINGS, names, [expected, payload, *fields]))
 
 
 def _narrowing(standing: SettingsView, visibility: str, change: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from discovery.errors import StateAway
 from discovery.store import keys
@@ -78,9 +78,10 @@ class Writer:
         here = self.feeds.of(user).folded(entry, WRITE_DEADLINE_S)
         await asyncio.gather(here, self.leases.everyone_folded(shard, entry, WRITE_DEADLINE_S))
 
-    async def enforce(self, user: str, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> bool:
-        """Class A: run ``script``, which replies {whether it changed anything, entry of the feed of ``user``}, and
-        return when that is effective everywhere, within 3 s in all. Raises StateAway."""
+    async def enforce(self, user: str, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> int:
+        """Class A: run ``script``, which replies {number, entry of the feed of ``user``}, and return the number when
+        that entry is effective everywhere, within 3 s in all: 1 if it changed something, 0 if nothing was to be
+        changed, -1 if it refused. Raises StateAway."""
         try:
             async with asyncio.timeout(WRITE_DEADLINE_S):
                 changed, entry = await self.run(script, names, args)
@@ -88,7 +89,7 @@ class Writer:
         except TimeoutError:
             detail = "the change may be stored, and is not yet effective on every worker"
             raise StateAway(detail, outcome_unknown=True) from None
-        return bool(changed)
+        return int(cast(int, changed))
 
     async def settled(self, user: str) -> None:
         """Class A: wait until all that stands in the feed of ``user`` is effective everywhere, for a repeat that finds

@@ -31,7 +31,7 @@ class Shelf:
         self.waits: list[tuple[str, int, bytes]] = []
 
     async def run(self, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> list[bytes]:
-        ops = {str(op) for op in args[2::4]}
+        ops = {str(op) for op in args[3::4]}
         act = self.between.pop(ops.copy().pop(), None)
         if act is not None:
             await act()

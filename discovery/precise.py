@@ -1,0 +1,109 @@
+"""`precise`: who shows one friend their cell of resolution 11, live, for 24 hours at most. A channel of its own.
+
+A share stands beside the half of the friendship, which it leaves as it is: when it ends, the friend sees again what
+the half says. It has one direction, and its cell feeds no other: not the state machine of ``presence``, nor anything
+that others see. While somebody has a share, each of their reports that comes to lie in another cell tells the feed; it
+is shown at once, by no epoch.
+
+A share and its cell belong to the shard of who shows. They end with ``until``, when the half is changed (which is also
+how a block and an unfriending end them), when the owner hides, clears, or is no adult. What the other person does is
+of another shard: ``Friendships.shows_precisely`` asks whether the friendship is still that in which the share was
+given, and so a share that one of them ended never comes back.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+
+from discovery.owned_rows import OwnedRows
+from discovery.people import People
+
+LONGEST_SHARE_MS = 24 * 3_600_000
+
+
+class Share(NamedTuple):
+    """Until when (hive time in ms), and since when the friend had asked for the friendship in which it was given."""
+
+    until_ms: int
+    friend_since_ms: int
+
+
+def share_record(owner: str, other: str, share: Share) -> list[object]:
+    """The feed record of one share."""
+    return [owner, other, *share]
+
+
+class PreciseShares:
+    """Folded shares and cells, each part of the shard of who shows."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+        self._shares: OwnedRows[int, Share] = OwnedRows()  # owner -> other
+        self._cells: dict[int, int] = {}
+
+    def fold_share(self, payload: bytes) -> None:
+        """Apply one share record."""
+        owner, other, until_ms, friend_since_ms = orjson.loads(payload)
+        slots = self._people.slot_or_new(owner), self._people.slot_or_new(other)
+        self._shares.put(*slots, Share(until_ms, friend_since_ms))
+
+    def fold_cells(self, payload: bytes) -> None:
+        """Apply ``[[user, cell], ...]``, of those who have a share: another's has ended since the report came."""
+        for user, cell in orjson.loads(payload):
+            slot = self._people.slot_or_new(user)
+            if self._shares.of(slot):
+                self._cells[slot] = cell
+
+    def end(self, owner: int, other: int) -> None:
+        """``owner`` no longer shows ``other`` the cell."""
+        self._shares.remove(owner, other)
+        if not self._shares.of(owner):
+            self._cells.pop(owner, None)
+
+    def end_all(self, owner: int) -> None:
+        """``owner`` hides, clears, is no adult or is erased."""
+        self._shares.drop(owner)
+        self._cells.pop(owner, None)
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what has ended: nobody is shown it any more, so it makes no difference when."""
+        ended = [(owner, other) for owner in self._shares.owners() for other in self._ended(owner, now_ms)]
+        for owner, other in ended:
+            self.end(owner, other)
+
+    def _ended(self, owner: int, now_ms: int) -> list[int]:
+        return [other for other, share in self._shares.of(owner).items() if share.until_ms <= now_ms]
+
+    # --- a shard's part ---
+
+    def standing(self, now_ms: int) -> tuple[dict[int, dict[int, Share]], dict[int, int]]:
+        """All shares that have not ended by owner and other, and the cells of their owners."""
+        self.expire(now_ms)
+        return self._shares.standing(), dict(self._cells)
+
+    def drop(self, shard: int) -> None:
+        """Forget what a shard's people show."""
+        for owner in [slot for slot in self._shares.owners() if self._people.shard[slot] == shard]:
+            self.end_all(owner)
+
+    def restore(self, shares: Iterable[tuple[int, int, int, int]], cells: Iterable[tuple[int, int]]) -> None:
+        """Put back rows (owner, other, until_ms, friend_since_ms) and (owner, cell)."""
+        for owner, other, *share in shares:
+            self._shares.put(owner, other, Share(*share))
+        self._cells.update(cells)
+
+    # --- questions ---
+
+    def share(self, owner: int, other: int, now_ms: int) -> Share | None:
+        """The share of ``owner`` with ``other`` that has not ended."""
+        share = self._shares.of(owner).get(other)
+        return None if share is None or share.until_ms <= now_ms else share
+
+    def others(self, owner: int) -> list[int]:
+        """Whom ``owner`` gave a share that may not have ended."""
+        return list(self._shares.of(owner))
+
+    def cell(self, owner: int) -> int:
+        """The cell of resolution 11 as of the last report, 0 when there was none since the first share."""
+        return self._cells.get(owner, 0)
