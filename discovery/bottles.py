@@ -67,6 +67,10 @@ class PeopleView(Protocol):
         """Users whom ``user`` may never meet."""
         ...
 
+    def muted(self, user: str) -> frozenset[str]:
+        """Users whose bottles ``user`` is not to be given."""
+        ...
+
 
 class Bottles:
     """The sea as one worker sees it; holds no state of its own."""
@@ -131,7 +135,7 @@ class Bottles:
         if status not in {b"ok", b"same", b"empty"}:
             _refuse(status, now_ms)
         record_or_none = read_record(raw) if raw else None
-        if record_or_none is not None and self._blocked(caller, record_or_none):
+        if record_or_none is not None and self._hidden_from(caller, record_or_none):
             record_or_none = None
         return Picked(
             bottle=None if record_or_none is None else record_or_none.view(caller),
@@ -187,7 +191,7 @@ class Bottles:
         """A bottle and its thread, for its author and its holder. Raises NotFound for anybody else."""
         _require_id(bottle_id)
         record = read_record(await self._read(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
-        if record is None or caller not in {record.author, record.holder}:
+        if record is None or caller not in {record.author, record.holder} or record.hidden_from(caller):
             raise _not_found()
         if self._blocked(caller, record) and not (caller == record.author and record.state == "p"):
             raise _not_found()
@@ -249,7 +253,7 @@ class Bottles:
                 self._picks_per_day,
                 int(rounds >= _ROUNDS),
                 *(self._random() for _ in range(_RANDOMS)),
-                *self._people.blocked_either_way(caller),
+                *(self._people.blocked_either_way(caller) | self._people.muted(caller)),
             )
             if status != b"again":
                 return status, now_ms, used, rest[0] if rest else None
@@ -278,6 +282,9 @@ class Bottles:
 
     def _blocked(self, caller: str, record: Record) -> bool:
         return record.other(caller) in self._people.blocked_either_way(caller)
+
+    def _hidden_from(self, caller: str, record: Record) -> bool:
+        return record.hidden_from(caller) or self._blocked(caller, record)
 
     def _operation(self, caller: str, key: str) -> str:
         return keys.sea_operation(self._mac("op", caller, key))

@@ -83,8 +83,9 @@ class Nearby:
         return Neighbour(self._people.ids[slot], STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
 
     def _excluded(self, viewer: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        """Self, the blocked, and accepted friends: those are in radar, and a hidden one must not be found here."""
-        slots = {viewer, *self._blocks.either_way(viewer), *self._friendships.friends(viewer)}
+        """Self, the blocked, whom the viewer muted, and accepted friends: those are in radar, and a hidden one must not
+        be found here."""
+        slots = {viewer, *self._blocks.either_way(viewer), *self._people.muted(viewer), *self._friendships.friends(viewer)}
         return np.array(sorted(slots), dtype=np.int32)
 
     def _seal(self, user: str, radius_m: int, last: tuple[int, int]) -> str:

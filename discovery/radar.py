@@ -41,7 +41,9 @@ class Radar:
         viewer = await self._positions.require_live(user)
         await self._positions.require_visibility(viewer, FRIENDS)
         now_ms = self._positions.now_ms
-        blips = (self._blip(viewer, other, now_ms) for other in self._friendships.friends(viewer))
+        muted = self._people.muted(viewer)
+        others = (other for other in self._friendships.friends(viewer) if other not in muted)
+        blips = (self._blip(viewer, other, now_ms) for other in others)
         found = [blip for blip in blips if blip is not None and blip.distance_m <= radius_m]
         return RadarView(sorted(found, key=lambda blip: (blip.distance_m, blip.user)), self._presence.edge_ms)
 

@@ -111,25 +111,33 @@ class Shakes:
     # --- acts ---
 
     async def shake(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> ShakeAnswer:
-        """Shake once. The same ``key`` again renders the first shake as it stands now. Raises KeyReused, StateAway."""
+        """Shake once. The same ``key`` again renders the first shake as it stands now.
+
+        Raises KeyReused, ImplausibleMove, StateAway.
+        """
         check_accuracy(request.point)
         shake_id = self._shake_id(user, key)
-        first_ms = await self._open(user, key, request, claim)
         shake_hash = _hash_in(shake_id)
+        cell, jump = await self._cell(user, request, repeated=self._fold.shake(shake_hash) is not None)
+        report = Report(user, cell, 0, claim_flags(claim) | jump)
+        first_ms = await self._open(user, key, request, report)
         if self._fold.shake(shake_hash) is None:
             if self._writer.now_ms > first_ms + self._window_ms:
                 raise NotFound("that shake is over and no longer readable")
             await self._append(self._entry(user, shake_hash, request))
         return self._answer(user, shake_id)
 
-    async def _open(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> int:
+    async def _cell(self, user: str, request: ShakeRequest, *, repeated: bool) -> tuple[int, int]:
+        """The cell to keep and its flag. A repeat moves nobody, however far its point is by now."""
+        if repeated:
+            return snap(request.point, self._positions.kept_cell(self._people.slot(user))), 0
+        return await self._positions.candidate(user, request.point)
+
+    async def _open(self, user: str, key: str, request: ShakeRequest, report: Report) -> int:
         """Idempotency row and report in one script, then fold the report; returns the hive time of the first call."""
-        slot = self._people.slot(user)
-        candidate = snap(request.point, self._positions.kept_cell(slot))
-        report = pack([Report(user, candidate, 0, claim_flags(claim))])
         row = self._writer.shards.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
         now_ms = self._writer.now_ms
-        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report, now_ms]
+        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, pack([report]), now_ms]
         status, entry, first_ms = await self._writer.run(
             _OPEN, [row, self._writer.feed_key(user)], args, self._within_s
         )
@@ -219,9 +227,10 @@ class Shakes:
         return ShakeAnswer(shake_id, state, matches, view.closes_at_ms, moves_at_ms)
 
     def _matches(self, user: str, shake_hash: int) -> list[ShakeMatch]:
-        """The folded matches without anyone blocked or hidden since."""
+        """The folded matches without anyone blocked, hidden or suspended since."""
         slot = self._people.slot(user)
         never = set() if slot is None else self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
+        never |= self._people.withheld("shake", self._writer.now_ms)
         found = self._fold.matches(shake_hash)
         return [_match(match.person, match.band) for match in found if self._people.slot(match.person) not in never]
 

@@ -41,6 +41,9 @@ class Traffic:
     def blocked_either_way(self, user: str) -> frozenset[str]:
         return frozenset()
 
+    def muted(self, user: str) -> frozenset[str]:
+        return frozenset()
+
     async def create_world(self) -> None:
         """As a service does at its first start."""
         await self.state.call("HSET", keys.world(), "format", "1", "shards", self.shards.count)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 CLUSTER_SHARDS = 16  # of a world created on a Cluster; one server has one shard
 SHAKE_TAG = "shake"
+SEA_TAG = "sea"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,24 @@ class Shards:
     def blocks(self, user: str) -> str:
         """Hash. Name as ``user`` sees it -> blocked person; two names may hold one (a bottle's sender). No TTL."""
         return f"{self._tag(user)}:x:{user}"
+
+    def mutes(self, user: str) -> str:
+        """Hash. Muted person -> '1', at most 1,000 of them. Owned by ``user`` alone. No TTL: ends with erasure."""
+        return f"{self._tag(user)}:m:{user}"
+
+    def reports(self, person: str) -> str:
+        """Hash. Target that this human reported -> ms (13 digits) and JSON of the report; ``day`` and ``today`` are the
+        quota. TTL 90 days from the last report; older ones go one by one when there are more than 1,000."""
+        return f"{self._tag(person)}:rep:{person}"
+
+    def report_operation(self, person: str, key_hash: str) -> str:
+        """String. Fingerprint of one idempotent report. TTL 24 h, as the API promises for the key."""
+        return f"{self._tag(person)}:rop:{key_hash}:{person}"
+
+    def case(self, user: str) -> str:
+        """Hash. What was reported about a person, by keyed hash of the reporter (1,000 at most), the appeal, and how it
+        was decided. TTL 90 days from the last report, appeal or decision: evidence is kept no longer."""
+        return f"{self._tag(user)}:case:{user}"
 
     def operation(self, user: str, purpose: str, key_hash: str) -> str:
         """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
@@ -104,6 +123,26 @@ def checkpoint_chunk(tag: str, version: str, index: int) -> str:
     return f"{{{tag}}}:cp:{version}:{index}"
 
 
+# --- moderation: tags of the people shards, and ``sea``; a case, its queue and its log share the tag of its target ---
+
+
+def cases(tag: str) -> str:
+    """Zset. Target of a case that waits for a moderator -> since when (us, unique in a tag). No TTL: the queue."""
+    return f"{{{tag}}}:cases"
+
+
+def moderation_log(tag: str) -> str:
+    """Stream. Decisions of moderators: by, action, target, report, feature, until, note. No TTL: at most about 10,000,
+    none older than a year, trimmed at each decision. Append-only."""
+    return f"{{{tag}}}:decisions"
+
+
+def report_target(report_id: str) -> str:
+    """String. The target of a report or an appeal, by which moderators name its case; in its own slot, for the id tells
+    nothing of the target. TTL 90 days."""
+    return f"{{report:{report_id}}}"
+
+
 # --- bottles: tag {sea}, one slot, so that one script moves a bottle between the sea and its one owner ---
 # lua/bottle_sea.lua builds bottle, replies and mine from the same prefixes for bottles that a script draws or sweeps.
 
@@ -151,6 +190,12 @@ def sea_operation(operation_hash: str) -> str:
 def sea_mine(user: str) -> str:
     """Zset. 't' or 'p' and a bottle that ``user`` threw or holds -> when (us, unique). TTL last end + two days."""
     return f"{{sea}}:mine:{user}"
+
+
+def sea_case(bottle_id: str) -> str:
+    """Hash. As ``Shards.case``, of a bottle: with its text, author and holder. TTL 90 days from the last report or
+    decision."""
+    return f"{{sea}}:case:{bottle_id}"
 
 
 # --- stores: tag {b:BRAND}, so that one script makes a brand's new store set current ---
