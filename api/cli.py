@@ -93,11 +93,19 @@ def serve(
 def _serve_settings(workers: int | None, demo: bool) -> "Settings":
     from api import logs
     from api.settings import PREFIX, load_settings, unknown_variables
+    from geo.declared import DECLARED_EPOCH_S
 
     overrides: dict[str, Any] = {} if workers is None else {"workers": workers}
     if demo and not os.environ.get(f"{PREFIX}LOG_LEVEL"):
         overrides["log_level"] = "warning"  # a line a request would bury what the demo prints to be tried
+    if demo and not os.environ.get(f"{PREFIX}SPEED_LIMIT"):
+        overrides["speed_limit"] = False  # who tries it jumps about
     settings = load_settings(**overrides)
+    if not demo and settings.epoch_s < DECLARED_EPOCH_S:
+        _say(
+            f"{PREFIX}EPOCH_S is {settings.epoch_s}: below {DECLARED_EPOCH_S} people who move can be followed more "
+            "finely (GET /v1/privacy has the figures)"
+        )
     for name in unknown_variables():
         _say(f"{name} is no setting of Nearhive and has no effect (`nearhive settings` lists them)")
     logs.configure(settings.log_level, settings.log_format)

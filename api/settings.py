@@ -80,7 +80,10 @@ class Settings(BaseSettings):
         "Absent: made once in DATA_DIR.",
     )
     rate_limits: Switch = Field(True, description="on|off: limits of requests a second. They come with the next issue.")
-    speed_limit: Switch = Field(True, description="on|off: refusal of impossible moves. It comes with the next issue.")
+    speed_limit: Switch = Field(
+        True,
+        description="on|off: refuse moves between cells faster than 80 m/s, but one a day. The demo has it off.",
+    )
     exposure_caps: Switch = Field(
         True, description="on|off: caps on how many people one caller is shown. They come with the next issue."
     )

@@ -55,6 +55,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
     rules = Rules(
         shake_window_ms=round(1000 * settings.shake_window_s),
         require_age=settings.require_age,
+        speed_limit=settings.speed_limit,
         bottle_throws_per_day=settings.bottle_throws_per_day,
         bottle_picks_per_day=settings.bottle_picks_per_day,
         quick_deadline_s=settings.quick_deadline_s,

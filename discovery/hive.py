@@ -30,6 +30,7 @@ from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.shard_packing import unpack
 from discovery.shard_state import ShardedPeople
+from discovery.speed_cap import SpeedCap
 from discovery.store import keys, world_record
 from discovery.store.checkpoints import Checkpoints
 from discovery.store.client import State, StateFault
@@ -56,6 +57,7 @@ class Rules:
 
     shake_window_ms: int = 5000
     require_age: bool = True
+    speed_limit: bool = False  # refuse impossible moves
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
     quick_deadline_s: float = 0.3  # for reads of the state and class C; who answers later answers nobody
@@ -99,7 +101,8 @@ class Hive:
         self.writer = Writer(state, self.feeds, self.leases)
         self.settings = Settings(self.people, self.writer)
         queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
-        self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues)
+        speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
+        self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues, speed_cap)
         self.friends = Friends(self.friendships, self.people, self.writer)
         self.safety = Safety(self.blocks, self.people, self.writer)
         self.app = AppBackend(self.people, self.writer)
