@@ -80,6 +80,13 @@ class Friendships:
             slots = self._people.slot_or_new(owner), self._people.slot_or_new(other)
             self._set(*slots, precision, until_ms, guardian, now_ms)
 
+    def fold_settings(self, slot: int, now_ms: int, *, was_hidden: bool) -> None:
+        """Settings of a person were folded: who hides, or had lapsed to hiding before, or is no adult, no longer shows
+        anybody their precise cell."""
+        hidden = was_hidden or self._people.visibility_at(slot, now_ms) == NOBODY
+        if hidden or not self._people.is_adult(slot):
+            self.precise.end_all(slot)
+
     def decline(self, owner: int, other: int, now_ms: int) -> None:
         """A block ends what the blocker showed."""
         if other in self._halves.of(owner):
@@ -101,6 +108,13 @@ class Friendships:
         (asked.add if asks else asked.discard)(owner)
         if not asked:
             del self._asked_by[other]
+
+    def forget(self, owner: int) -> None:
+        """Drop what somebody erased showed others; what others show them stays, as the others' own, and counts for
+        nobody who comes under that id later (:meth:`counting`)."""
+        self.precise.end_all(owner)
+        for other in self._halves.drop(owner):
+            self._note_asked(owner, other, asks=False)
 
     # --- a shard's part: the halves that its people own ---
 
@@ -134,9 +148,14 @@ class Friendships:
         found = self._halves.of(owner).get(other)
         return None if found is None or found.precision == DECLINED else found
 
+    def counting(self, owner: int, other: int) -> Half | None:
+        """The active half, unless ``other`` was erased since ``owner`` last asked: it was meant for somebody else."""
+        found = self.half(owner, other)
+        return None if found is None or found.asked_ms <= self._people.erased_ms[other] else found
+
     def accepted(self, a: int, b: int) -> bool:
         """Both asked, nobody blocked, and between ages the minor asked first or a guardian vouched."""
-        mine, theirs = self.half(a, b), self.half(b, a)
+        mine, theirs = self.counting(a, b), self.counting(b, a)
         if mine is None or theirs is None or self._blocks.between(a, b):
             return False
         adults = self._people.is_adult(a), self._people.is_adult(b)
@@ -177,8 +196,9 @@ class Friendships:
         """How ``other`` stands on the list of ``slot``; None when not listed."""
         mine = self.half(slot, other)
         user = self._people.ids[other]
-        if mine is None:
-            return FriendView(user, "incoming", None, None, None) if self._asks(other, slot) else None
+        asked_anew = self.counting(slot, other) is None and self._asks(other, slot)
+        if mine is None or asked_anew:
+            return FriendView(user, "incoming", None, None, None) if asked_anew else None
         theirs = self.half(other, slot) if self.accepted(slot, other) else None
         share = self.shows_precisely(slot, other, now_ms)
         return FriendView(
@@ -195,7 +215,7 @@ class Friendships:
         return PRECISE if self.shows_precisely(other, slot, now_ms) else theirs.precision_at(now_ms)
 
     def _asks(self, other: int, slot: int) -> bool:
-        theirs = self.half(other, slot)
+        theirs = self.counting(other, slot)
         if theirs is None or self._blocks.between(slot, other):
             return False
         declined = self._halves.of(slot).get(other)

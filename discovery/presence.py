@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
-from discovery.reports import JUMP, ReportBatch, joined
+from discovery.reports import JUMP, ReportBatch, chosen, joined
 from geo import cells
 from geo.crowd import Crowd
 from geo.kernels import keyed, presence
@@ -77,6 +77,7 @@ class Presence:
         self.jump_day = np.zeros(capacity, np.int32)  # day since 1970 of the last free jump
         self.shown_until_ms = np.zeros(capacity, np.int64)  # until when strangers may be shown this person
         self._in_crowd = np.zeros(capacity, np.bool_)  # members of the index, while there is one
+        self._left_crowd: set[int] = set()  # those of them who were erased
         self.digests: OrderedDict[int, int] = OrderedDict()
         self._crowd: Crowd | None = None
         self._keep_digests = False
@@ -180,20 +181,25 @@ class Presence:
     # --- fold ---
 
     def fold_reports(self, batch: ReportBatch, now_ms: int, shard: int = 0) -> None:
-        """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared."""
-        self._fold_batch(self._slots_of(batch), batch, np.full(len(batch.users), now_ms, np.int64), shard)
+        """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared or
+        was erased, nor what comes late of an earlier life."""
+        slots = self._slots_of(batch)
+        ours = self._people.of_this_life(slots, batch.flags)
+        if not ours.all():
+            slots, batch = slots[ours], chosen(batch, ours)
+        self._fold_batch(slots, batch, np.full(len(slots), now_ms, np.int64), shard)
 
     def fold_run(self, batches: list[ReportBatch], times_ms: list[int], shard: int = 0) -> None:
         """Apply batches that follow each other in the feed of a shard, each at its time, as ``fold_reports`` of each
         would. No edge lies between them and they hold no shake.
 
         They are applied as one batch. Then times and cells come out the same, for reports are taken in order and only a
-        shake keeps its own time. Who has cleared their position is the exception: the own report ends that for all of
-        its batch, so then each is applied alone.
+        shake keeps its own time. Who has cleared their position or was erased is the exception: the own report ends
+        that for all of its batch, so then each is applied alone.
         """
         run = joined(batches)
         slots = self._slots_of(run)
-        if not self._people.cleared[slots].any():
+        if not (self._people.cleared[slots].any() or self._people.lives[slots].any()):
             times = np.repeat(np.array(times_ms, np.int64), [len(batch.users) for batch in batches])
             self._fold_batch(slots, run, times, shard)
             return
@@ -257,6 +263,14 @@ class Presence:
         self.live_until_ms[slot] = min(int(self.live_until_ms[slot]), now_ms)
         self.refresh_one(slot, now_ms)
 
+    def fold_erased(self, slot: int, now_ms: int) -> None:
+        """The person was erased: no cell is left, as for who never was here."""
+        self.fit()
+        for name in (*self.FOLDED, "shown_until_ms"):
+            getattr(self, name)[slot] = 0
+        if self._in_crowd[slot]:
+            self._left_crowd.add(slot)
+
     def refresh(self, slots: NDArray[np.int32], now_ms: int) -> None:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
         if self._crowd is None:  # its first use works all of it out
@@ -278,6 +292,9 @@ class Presence:
         self.shown_until_ms[self._people.quiet_zones.inside(slots, self.stranger)] = 0
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
+        if self._left_crowd and not self._left_crowd.isdisjoint(slots.tolist()):
+            self._crowd = None  # the index has somebody at the cell of an earlier life
+            return
         newcomers = np.unique(slots[~self._in_crowd[slots]])
         if len(newcomers) > _DELTA_LIMIT:
             self._crowd = None
@@ -370,6 +387,7 @@ class Presence:
         self._show(everyone)
         slots = everyone[self.shown_until_ms[everyone] > now_ms]
         self._in_crowd[:] = False
+        self._left_crowd.clear()
         self._in_crowd[slots] = True
         return Crowd(cells.parents(self.stranger[slots], STRANGER_RESOLUTION), self._member_keys(slots), slots)
 

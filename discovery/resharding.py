@@ -31,7 +31,7 @@ from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|m|rep|case|rop:[^:]*|op:[^:]*:[^:]*):(.*))", re.DOTALL)
 _FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
 _FENCE = re.compile(rb"\{s(\d\d)\}:fence")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
@@ -195,6 +195,9 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         suspensions=[[index[who], until_ms] for who, until_ms in state.suspensions if mine[who]],
         persons=[[index[who], person] for who, person in state.persons if mine[who]],
         quiet_zones=[[index[who], zones] for who, zones in state.quiet_zones if mine[who]],
+        mutes=[[index[who], others] for who, others in state.mutes if mine[who]],
+        tombstones=state.tombstones,  # they do not tell whose shard they are of, so each has all
+        precise=[[index[who], *shown] for who, *shown in state.precise if mine[who]],
     )
 
 
@@ -215,6 +218,8 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
+    digests += [digest_of(b"precise", names[who], orjson.dumps(shown)) for who, *shown in state.precise]
+    digests += [digest_of(b"mutes", names[who], orjson.dumps(others)) for who, others in state.mutes]
     digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]
     return sum(digests)
 

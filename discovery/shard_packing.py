@@ -39,6 +39,7 @@ COLUMNS = {
     "extended_edge_ms": "<i8",
     "reported_ms": "<i8",
     "jump_day": "<i4",
+    "came": "|u1",
 }
 """Every folded column of a person and its type here."""
 
@@ -59,7 +60,7 @@ _TRAILER = struct.Struct("<I")
 _COMPRESSION = 1  # cells and times shrink to a quarter at 100 MB/s; more effort gains little
 _UNPACKERS = 4  # threads: zlib lets go of the interpreter
 _LINE_ROWS = 20_000  # rows a JSON line: a thread that packs holds the interpreter for one line at a time
-_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons", "quiet_zones")
+_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons", "quiet_zones", "mutes", "precise", "tombstones")
 
 
 class UnknownVersion(ValueError):
@@ -88,7 +89,9 @@ class ShardState:
     ``ids`` str[n], ``hashes`` uint64[n] and ``columns`` [n] are of people with any fact, ``mentioned`` ids of others.
     The rest names people by index into ids + mentioned: ``halves``, columns [m] sorted by owner; and rows: ``blocks``
     [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
-    ``quiet_zones`` [who, [cell, ...]].
+    ``quiet_zones`` [who, [cell, ...]], ``mutes`` [who, [id, ...]],
+    ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]]. ``tombstones`` [name, at_ms, life, hive_ms] name
+    nobody.
     """
 
     head: Head
@@ -101,6 +104,9 @@ class ShardState:
     suspensions: list[Any]
     persons: list[Any]
     quiet_zones: list[Any]
+    mutes: list[Any]
+    tombstones: list[Any]
+    precise: list[Any]
 
 
 def pack(state: ShardState) -> list[bytes]:

@@ -1,6 +1,6 @@
 """One shard's part of everything folded: taken out as it stands, dropped, and put back.
 
-To a shard belong the columns of its people, their suspensions, persons and quiet zones, what they show others, whom
+To a shard belong the columns of its people, their tombstones, suspensions, persons and quiet zones, what they show others, whom
 they blocked, and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
 """
 
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from discovery.friends import STORED_PRECISIONS, Friendships, Half
 from discovery.people import People
+from discovery.precise import Share, Shown
 from discovery.presence import Presence, ShardEdges
 from discovery.safety import Block, Blocks
 from discovery.shard_packing import COLUMNS, HALF_COLUMNS, Head, ShardState
 from discovery.store.feed import Place
+from discovery.tombstones import TombstoneRow
 from geo.kernels import presence as kernels
 from geo.privacy import Epochs
 
@@ -46,6 +48,9 @@ class Snapshot:
     suspensions: dict[int, dict[str, int]]
     persons: dict[int, str]
     quiet_zones: dict[int, tuple[int, ...]]
+    mutes: dict[int, tuple[str, ...]]
+    tombstones: list[TombstoneRow]
+    precise: dict[int, Shown]
     halves: dict[int, dict[int, Half]]
     blocks: dict[int, dict[str, Block]]
 
@@ -57,9 +62,10 @@ def state_of(taken: Snapshot) -> ShardState:
     """What is to be packed: only people with any fact. A second for a million people: for a thread."""
     suspensions, persons = _of_shard(taken, taken.suspensions), _of_shard(taken, taken.persons)
     halves, blocks = _of_shard(taken, taken.halves), _of_shard(taken, taken.blocks)
-    zones = _of_shard(taken, taken.quiet_zones)
+    zones, mutes = _of_shard(taken, taken.quiet_zones), _of_shard(taken, taken.mutes)
+    precise = _of_shard(taken, taken.precise)
     slots = np.flatnonzero(taken.shard_of[: taken.known] == taken.head.shard)
-    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *halves, *blocks])
+    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *mutes, *precise, *halves, *blocks])
     columns = {name: column[written] for name, column in taken.columns.items()}
     slots = slots[written]
     hashes = taken.hashes[slots]
@@ -76,6 +82,9 @@ def state_of(taken: Snapshot) -> ShardState:
         suspensions=[[index[slot], until_ms] for slot, until_ms in suspensions.items()],
         persons=[[index[slot], person] for slot, person in persons.items()],
         quiet_zones=[[index[slot], list(cells)] for slot, cells in zones.items()],
+        mutes=[[index[slot], list(others)] for slot, others in mutes.items()],
+        tombstones=taken.tombstones,
+        precise=[[index[slot], *_precise_row(taken, shown)] for slot, shown in precise.items()],
     )
 
 
@@ -118,6 +127,10 @@ def _half_columns(index: dict[int, int], halves: dict[int, dict[int, Half]]) -> 
         "guardian": (half.guardian for half in every),
     }
     return {name: np.fromiter(fields[name], kind, count) for name, kind in HALF_COLUMNS.items()}
+
+
+def _precise_row(taken: Snapshot, shown: Shown) -> list[object]:
+    return [shown.cell, [[taken.ids[other], *share] for other, share in shown.shares.items()]]
 
 
 def _block_rows(index: dict[int, int], blocks: dict[int, dict[str, Block]]) -> list[list[object]]:
@@ -164,6 +177,9 @@ class ShardedPeople:
             suspensions=_lasting(people.suspensions, presence.stranger_edge_ms),
             persons=people.persons.copy(),
             quiet_zones=people.quiet_zones.standing(),
+            mutes=people.mutes.standing(),
+            tombstones=people.tombstones.rows(shard),
+            precise=self._friendships.precise.standing(place.now_ms),
             halves=self._friendships.standing(),
             blocks=self._blocks.standing(),
         )
@@ -215,6 +231,7 @@ class ShardedPeople:
         if head.shards != self._people.shards.count:
             raise ValueError(f"the checkpoint is of {head.shards} shards, here are {self._people.shards.count}")
         self.drop(head.shard)
+        self._people.restore_tombstones(head.shard, state.tombstones)
         known = state.hashes if head.secret == self._people.secret_fingerprint else None
         if not len(self._people):
             self._people.make_room(head.shards * len(state.ids))
@@ -230,9 +247,15 @@ class ShardedPeople:
         self._blocks.restore(head.shard, head.block_count, _blocks(slots, state.blocks))
         suspensions = {slots[who]: until_ms for who, until_ms in state.suspensions}
         persons = {slots[who]: person for who, person in state.persons}
-        self._people.restore(suspensions, persons, {slots[who]: zones for who, zones in state.quiet_zones})
+        zones = {slots[who]: cells for who, cells in state.quiet_zones}
+        self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
+        for who, cell, shares in state.precise:
+            self._friendships.precise.restore(slots[who], self._shown(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
+
+    def _shown(self, cell: int, shares: Iterable[list[Any]]) -> Shown:
+        return Shown(cell, {self._people.slot_or_new(other): Share(*share) for other, *share in shares})
 
     def _put_people(self, state: ShardState, hashes: NDArray[np.uint64] | None, rows: slice) -> list[int]:
         people, users = self._people, state.ids[rows]

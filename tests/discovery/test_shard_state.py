@@ -109,7 +109,8 @@ def test_room_that_has_become_too_small_is_replaced() -> None:
 def test_no_column_is_forgotten() -> None:
     """A new one is either folded, and then packed, or follows from others."""
     folded = Folded(1)
-    for part, follows in ((folded.people, {"hashes", "shard"}), (folded.presence, {"shown_until_ms", "_in_crowd"})):
+    own = {"hashes", "shard", "lives", "erased_ms"}
+    for part, follows in ((folded.people, own), (folded.presence, {"shown_until_ms", "_in_crowd"})):
         columns = {name for name, value in vars(part).items() if isinstance(value, np.ndarray)}
         assert columns == {*part.FOLDED, *follows}
     assert {*People.FOLDED, *Presence.FOLDED} == set(COLUMNS)
