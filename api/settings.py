@@ -80,6 +80,10 @@ class Settings(BaseSettings):
         "Absent: made once in DATA_DIR.",
     )
     rate_limits: Switch = Field(True, description="on|off: limits of requests a second. They come with the next issue.")
+    sparse_areas: Switch = Field(
+        False,
+        description="on|off: strangers see coarser cells where few people live, by a table made from GeoNames at start.",
+    )
     speed_limit: Switch = Field(
         True,
         description="on|off: refuse moves between cells faster than 80 m/s, but one a day. The demo has it off.",

@@ -29,6 +29,7 @@ from . import (
     me_settings,
     nearby,
     position,
+    privacy,
     radar,
     service,
     shakes,
@@ -38,6 +39,7 @@ from . import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     service.router,
+    privacy.router,
     position.router,
     me_settings.router,
     friends.router,

@@ -42,6 +42,7 @@ ROUTES: dict[str, Row] = {
     "landing": Row(PUBLIC, "/"),
     "healthz": Row(PUBLIC, "/healthz"),
     "readyz": Row(PUBLIC, "/readyz"),
+    "get_privacy": Row(PUBLIC, "/v1/privacy"),
     "put_position": Row(USER, "/v1/me/position", {**POINT, "accuracy_m": 10, "ttl_s": 7200, "coord_type": "wgs84"}),
     "get_position": Row(USER, "/v1/me/position"),
     "delete_position": Row(USER, "/v1/me/position"),
