@@ -12,7 +12,7 @@ from geo.sphere import EARTH_RADIUS_M, bearing_deg, great_circle_m
 Floats = NDArray[np.float64]
 
 _STEPS = 50
-_ENOUGH_M = 1e-4
+_ENOUGH_M = 0.01
 
 
 def destination(origin: Point, bearing: float, distance_m: float) -> Point:
@@ -64,11 +64,12 @@ def meeting_point(centers: Sequence[Point], distances_m: Sequence[float], start:
         step = np.linalg.solve(slopes.T @ slopes + damping * np.eye(2), -slopes.T @ residuals)
         tried = moved(place, float(step[0]), float(step[1]))
         tried_residuals, tried_slopes = _residuals(tried, centers, wanted)
-        if tried_residuals @ tried_residuals > residuals @ residuals:
+        small = math.hypot(step[0], step[1]) < _ENOUGH_M
+        if tried_residuals @ tried_residuals <= residuals @ residuals:
+            place, residuals, slopes, damping = tried, tried_residuals, tried_slopes, damping / 10
+        else:
             damping = max(10 * damping, 1e-3)
-            continue
-        place, residuals, slopes, damping = tried, tried_residuals, tried_slopes, damping / 10
-        if float(np.hypot(*step)) < _ENOUGH_M:
+        if small:
             break
     return place
 

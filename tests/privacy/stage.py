@@ -30,6 +30,7 @@ WINDOW_MS = 5000
 _TTL_S = 28_800
 _FRIENDS_FOR_MS = 20 * 86_400_000
 _MOST = 100
+_AT_ONCE = 32
 
 
 class MemoryState:
@@ -118,7 +119,8 @@ class Stage:
     async def place(self, users: Sequence[str], points: Sequence[Point]) -> None:
         """One report each, all at once."""
         rows = [AppPosition(user, ExactPoint(*point), _TTL_S) for user, point in zip(users, points, strict=True)]
-        assert all(await self.hive.positions.report_many(rows))
+        refused = await self.hive.positions.report_many(rows)
+        assert not any(refused), refused
 
     def show(self, user: str, visibility: str) -> None:
         """Set a visibility that does not lapse."""
@@ -147,7 +149,8 @@ class StageOracle:
     def __init__(self, stage: Stage, victim: Point) -> None:
         self.stage = stage
         self._victim = victim
-        self._names = (f"a{number}" for number in itertools.count())
+        self._accounts: list[str] = []  # made and visible, not placed yet
+        self._made = 0
 
     @classmethod
     async def of(cls, victim: Point) -> "StageOracle":
@@ -158,13 +161,21 @@ class StageOracle:
         return cls(stage, victim)
 
     async def observers(self, points: Sequence[Point], precision: str | None = None) -> list[Observer]:
-        users = [next(self._names) for _ in points]
+        users = [self._account() for _ in points]
         await self.stage.place(users, points)
-        for user in users:
-            self.stage.show(user, "everyone")
-            if precision is not None:
+        if precision is not None:
+            for user in users:
                 self.stage.befriend(VICTIM, user, precision)
         return [Observer(user, *cells.center(self.stage.cell(user, precision))) for user in users]
+
+    def _account(self) -> str:
+        """Made many at a time: that somebody becomes visible costs more once they are placed among others."""
+        if not self._accounts:
+            self._accounts = [f"a{number}" for number in range(self._made, self._made + _AT_ONCE)]
+            self._made += _AT_ONCE
+            for user in self._accounts:
+                self.stage.show(user, "everyone")
+        return self._accounts.pop(0)
 
     async def retire(self, observers: Sequence[Observer]) -> None:
         for observer in observers:
@@ -202,7 +213,7 @@ class StageOracle:
     async def shake(self, points: Sequence[Point]) -> list[tuple[Observer, Sighting | None]]:
         self.stage.later(2 * WINDOW_MS)
         await self._shake(VICTIM, self._victim)
-        return [await self._shake(next(self._names), point) for point in points]
+        return [await self._shake(self._account(), point) for point in points]
 
     async def _shake(self, user: str, point: Point) -> tuple[Observer, Sighting | None]:
         request = ShakeRequest(ExactPoint(*point), "nearby", 20)
