@@ -45,10 +45,11 @@ StoreHive = Annotated[Hive, Depends(_hive)]
 
 
 def require_not_suspended(hive: Hive, user: str, feature: str) -> None:
-    """Raise Suspended while the app has suspended the feature for this person."""
+    """Raise Suspended while the app, a moderator or a hold has closed the feature to this person."""
     slot = hive.people.slot(user)
     if slot is not None and hive.people.suspended(slot, feature, hive.now_ms):
-        raise Suspended(f"{feature} is suspended for you")
+        contact = hive.rules.appeal_contact
+        raise Suspended(f"{feature} is suspended for you" + (f"; to appeal: {contact}" if contact else ""))
 
 
 def require_feature(hive: Hive, caller: Caller, feature: str) -> None:

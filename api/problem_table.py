@@ -77,8 +77,15 @@ _ROWS = (
         "suspended",
         403,
         "Suspended",
-        "The app suspended this feature for the caller.",
-        "Only the app can lift it.",
+        "The app or a moderator suspended this feature for the caller, or it is on hold until a moderator has looked.",
+        "Who suspended it can lift it; POST /v1/me/appeal asks the moderators to look again. Detail may name a contact.",
+    ),
+    Problem(
+        "feature_off",
+        403,
+        "Switched off here",
+        "The feature is switched off for this whole deployment.",
+        "There is nothing to do: do not offer the feature.",
     ),
     Problem(
         "bottles_off",
@@ -194,6 +201,13 @@ _ROWS = (
         "Leave it out for now.",
     ),
     Problem(
+        "content_refused",
+        422,
+        "The text is refused",
+        "The text holds a word that this deployment does not allow, or its own check refused it. Nothing was written.",
+        "Write it differently.",
+    ),
+    Problem(
         "too_inaccurate",
         422,
         "Too inaccurate",
@@ -235,6 +249,14 @@ _ROWS = (
         "A fault of ours",
         "Something failed that should not. It is in the log under the request's X-Request-Id.",
         "Report the X-Request-Id to the operator.",
+    ),
+    Problem(
+        "moderation_away",
+        503,
+        "The check of texts is not answering",
+        "This deployment has texts checked before they are passed on, and the check gave no answer. Nothing was changed.",
+        "Repeat after the seconds in Retry-After.",
+        retry_after_s=1,
     ),
     Problem(
         "state_away",

@@ -59,6 +59,8 @@ def build_hive(state: State, settings: Settings) -> Hive:
         bottle_throws_per_day=settings.bottle_throws_per_day,
         bottle_picks_per_day=settings.bottle_picks_per_day,
         quick_deadline_s=settings.quick_deadline_s,
+        reports_per_day=settings.reports_per_day,
+        appeal_contact=settings.appeal_contact,
     )
     secret = settings.privacy_secret.get_secret_value().encode()
     return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, hive_clock)
@@ -112,6 +114,7 @@ class Worker:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
             await self._hive.stop()
+            await asyncio.gather(*(app.state.text_check.close() for app in self._apps))
             await self._state.close()
         if failed:
             raise SystemExit(1)

@@ -91,9 +91,27 @@ class AdultsOnly(Refused):
 
 
 class Suspended(Refused):
-    """The app suspended this feature for the caller."""
+    """The app or a moderator suspended this feature for the caller, or it is on hold."""
 
     code = "suspended"
+
+
+class FeatureOff(Refused):
+    """The feature is switched off for the whole deployment."""
+
+    code = "feature_off"
+
+
+class ContentRefused(Invalid):
+    """A text that the word list, or the deployment's own check, does not let through."""
+
+    code = "content_refused"
+
+
+class ModerationAway(Refused):
+    """The deployment's own check of texts gave no answer."""
+
+    code = "moderation_away"
 
 
 class BottlesOff(Refused):

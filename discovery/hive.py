@@ -15,14 +15,17 @@ from discovery.bottles import Bottles
 from discovery.errors import StateAway
 from discovery.friends import Friends, Friendships
 from discovery.housekeeping import Checkpointer, Housekeeping, ShakeTrimmer
+from discovery.moderation import Moderation
 from discovery.nearby import Nearby
 from discovery.people import People
 from discovery.people_fold import PeopleFold
 from discovery.positions import Positions
+from discovery.precise_channel import PreciseChannel
 from discovery.presence import Presence
 from discovery.radar import Radar
 from discovery.reassert import Reassertion, Remembered
 from discovery.report_queue import ReportQueues
+from discovery.reporting import Reports
 from discovery.safety import Blocks, Safety
 from discovery.sealed import Sealer
 from discovery.settings import Settings
@@ -60,6 +63,8 @@ class Rules:
     speed_limit: bool = False  # refuse impossible moves
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
+    reports_per_day: int = 20
+    appeal_contact: str = ""  # text or URL shown to who is suspended
     quick_deadline_s: float = 0.3  # for reads of the state and class C; who answers later answers nobody
     lease_valid_s: float = VALID_S
     lease_dead_s: float = DEAD_S
@@ -102,9 +107,14 @@ class Hive:
         self.settings = Settings(self.people, self.writer)
         queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
         speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
-        self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues, speed_cap)
+        channel = PreciseChannel(self.people, self.friendships, self.writer, rules.quick_deadline_s)
+        self.positions = Positions(
+            self.people, self.presence, self.friendships, self.writer, queues, speed_cap, channel
+        )
         self.friends = Friends(self.friendships, self.people, self.writer)
         self.safety = Safety(self.blocks, self.people, self.writer)
+        self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
+        self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
         self.app = AppBackend(self.people, self.writer)
         self.nearby = Nearby(self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer)
         self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
@@ -364,8 +374,17 @@ class Hive:
         return self.people.person_key(user)
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
-        """Ids of everyone whom this person must never meet."""
+        """Ids of everyone whom this person must never meet: blocked, or withheld from bottles by moderation."""
         slot = self.people.slot(user)
-        if slot is None:
-            return frozenset()
-        return frozenset(self.people.ids[other] for other in self.blocks.either_way(slot))
+        never = self.people.withheld("bottles", self.now_ms) - {slot}
+        if slot is not None:
+            never |= self.blocks.either_way(slot)
+        return self._ids(never)
+
+    def muted(self, user: str) -> frozenset[str]:
+        """Ids of everyone whose bottles this person is not to be given."""
+        slot = self.people.slot(user)
+        return frozenset() if slot is None else self._ids(self.people.muted(slot))
+
+    def _ids(self, slots: set[int]) -> frozenset[str]:
+        return frozenset(self.people.ids[slot] for slot in slots)

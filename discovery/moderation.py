@@ -84,7 +84,7 @@ class Moderation:
     # --- the queue ---
 
     async def queue(self, limit: int, after: Place | None) -> tuple[list[Case], Place | None]:
-        """The cases that wait, oldest first, from behind ``after``; and where the next page starts. Raises StateAway."""
+        """The cases that wait, oldest first, from behind ``after``; and where the next page starts. StateAway."""
         rows = await asyncio.gather(*(self._waiting(tag, limit + 1, after) for tag in self._tags()))
         found = sorted(row for page in rows for row in page)[: limit + 1]
         now_us = await self._now_us()
@@ -159,12 +159,8 @@ class Moderation:
         }
         what = (decision.action, fields["feature"], fields["until"], decision.note)
         oldest_ms = await self._now_us() // 1000 - LOG_KEPT_MS
-        return [
-            self._sealer.id128("decision", *what),
-            LOG_ENTRIES,
-            oldest_ms,
-            *(x for pair in fields.items() for x in pair),
-        ]
+        flat = [part for pair in fields.items() for part in pair]
+        return [self._sealer.id128("decision", *what), LOG_ENTRIES, oldest_ms, *flat]
 
     async def _carry_out(self, decision: Decision, target: Target, accused: str) -> None:
         if target.kind == "bottle":

@@ -1,8 +1,8 @@
 """Mutes: one-sided. What the muter is not shown; the muted one notices nothing.
 
-They act on what the muter is shown without asking for it: nearby, radar, friend requests, and bottles picked. A shake is
-mutual (B is in A's list exactly when A is in B's), and dropping somebody there would be noticed by their absence: who
-wants that blocks.
+They act on what the muter is shown without asking for it: nearby, radar, friend requests, and bottles picked. A shake
+is mutual (B is in A's list exactly when A is in B's), and dropping somebody there would be noticed by their absence:
+who wants that blocks.
 """
 
 from collections.abc import Iterable

@@ -85,7 +85,8 @@ class Nearby:
     def _excluded(self, viewer: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Self, the blocked, whom the viewer muted, and accepted friends: those are in radar, and a hidden one must not
         be found here."""
-        slots = {viewer, *self._blocks.either_way(viewer), *self._people.muted(viewer), *self._friendships.friends(viewer)}
+        slots = {viewer, *self._blocks.either_way(viewer), *self._friendships.friends(viewer)}
+        slots |= self._people.muted(viewer)
         return np.array(sorted(slots), dtype=np.int32)
 
     def _seal(self, user: str, radius_m: int, last: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from discovery.errors import Refused, StateAway
-from discovery.friends import DECLINED, PRECISIONS, Friends, Friendships
+from discovery.friends import DECLINED, PRECISE, PRECISIONS, Friends, Friendships
 from discovery.people import VISIBILITIES, People
 from discovery.positions import Positions
 from discovery.presence import Presence
@@ -22,6 +22,7 @@ from discovery.quiet_zones import MAX_ZONES
 from discovery.safety import Blocks, Safety
 from discovery.settings import Settings
 from discovery.store.client import StateFault
+from discovery.suspensions import of_app
 
 KEPT_MS = 10_000  # a failover takes the node timeout and a second or two: older entries have reached the replica
 _TRIES, _RETRY_S = 20, 0.5
@@ -114,7 +115,8 @@ class Reassertion:
             stands = slot is not None and other[0] in self._blocks.names(slot)
             return None if said is None or stands else lambda: self._safety.block(user, said, other[0])
         if kind == "c":
-            gone = slot is None or not self._presence.is_live(slot, now_ms)
+            live = slot is not None and self._presence.is_live(slot, now_ms)
+            gone = slot is None or not (live or self._friendships.precise.others(slot))
             return None if gone else lambda: self._positions.clear(user)
         if kind == "s":
             shown = 0 if slot is None else self._people.visibility_at(slot, now_ms)
@@ -123,8 +125,14 @@ class Reassertion:
         if kind == "quiet":
             return self._quiet_again(user, said)
         if kind == "suspended":
-            stands = slot is not None and self._people.suspensions.get(slot) == said
+            stands = slot is not None and of_app(self._people.suspensions.get(slot, {})) == said
             return None if stands else lambda: self._suspend(user, said)
+        if kind == "moderated":
+            stands = slot is not None and self._people.suspensions.get(slot, {}).get(other[0], 0) >= said
+            return None if stands else lambda: self._settings.moderate(user, {other[0]: said})
+        if kind == "m":
+            stands = slot is not None and other[0] in self._people.mutes.of(slot)
+            return None if stands or not said else lambda: self._safety.mute(user, other[0])
         return self._coarser_half(user, other[0], said)
 
     def _quiet_again(self, user: str, said: list[int]) -> Callable[[], Awaitable[Any]] | None:
@@ -146,7 +154,10 @@ class Reassertion:
             return None
         if said is None or said == DECLINED:
             return lambda: self._friends.unfriend(user, other)
-        if PRECISIONS.index(said) < PRECISIONS.index(half.precision):
+        if said == PRECISE:
+            return None
+        shares = slot is not None and other_slot in self._friendships.precise.others(slot)
+        if shares or PRECISIONS.index(said) < PRECISIONS.index(half.precision):
             return lambda: self._friends.show(user, other, said, None, None)
         return None
 
@@ -160,6 +171,9 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
     if kind == "x":
         user, name, target = content
         yield ("x", user, name), target
+    elif kind == "m":
+        user, name, muted = content
+        yield ("m", user, name), muted
     elif kind == "s":
         if "visibility" in content:
             yield ("s", content["u"]), content["visibility"]
@@ -167,6 +181,11 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
             yield ("quiet", content["u"]), content["quiet_zones"]
         if "suspended" in content:
             yield ("suspended", content["u"]), content["suspended"]
+        for key, until_ms in content.get("moderated", {}).items():
+            yield ("moderated", content["u"], key), until_ms
+    elif kind == "p":
+        owner, other, *_ = content
+        yield ("f", owner, other), PRECISE
     elif kind == "f":
         for owner, other, precision, _, _ in content:
             yield ("f", owner, other), precision

@@ -27,10 +27,13 @@ from . import (
     brands,
     friends,
     me_settings,
+    moderation,
+    mutes,
     nearby,
     position,
     privacy,
     radar,
+    reports,
     service,
     shakes,
     status,
@@ -44,6 +47,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     me_settings.router,
     friends.router,
     blocks.router,
+    mutes.router,
+    reports.router,
     nearby.router,
     radar.router,
     shakes.router,
@@ -54,3 +59,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     stores.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
+
+ADMIN_ROUTERS: tuple[APIRouter, ...] = (moderation.router,)
+"""Those of the admin port, beside the metrics."""
