@@ -60,7 +60,7 @@ class PeopleFold:
             self._fold_reports(shard, payload, now_ms)
             return
         if kind == "l":  # apart from all reports: it need not break a run
-            self._friendships.precise.fold_cells(payload)
+            self._friendships.precise.fold_cells(payload, now_ms)
             return
         self.settle()
         if kind == "b":
@@ -77,7 +77,7 @@ class PeopleFold:
         elif kind == "f":
             self._friendships.fold(payload, now_ms)
         elif kind == "p":
-            self._friendships.precise.fold_share(payload)
+            self._friendships.precise.fold_share(payload, now_ms)
         elif kind == "m":
             self._people.fold_mute(orjson.loads(payload))
         elif kind == "e":
@@ -155,7 +155,7 @@ class PeopleFold:
         epochs = edges.epochs
         if epochs is not None and epochs.last_edge(now_ms) > edges.edge_ms:
             self.settle()
-            self._friendships.precise.expire(now_ms)
+            self._friendships.precise.expire(epochs.last_edge(now_ms))
             self._presence.on_time(now_ms, epochs.epoch_ms, shard)
 
     def cross_together(self, edge_ms: int) -> bool:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from discovery.errors import ImplausibleMove, NotFound, NotVisible, PositionRequired, TooInaccurate
-from discovery.friends import Friendships
+from discovery.friends import PRECISE, Friendships
 from discovery.people import AGES, NOBODY, VISIBILITIES, People
+from discovery.precise_channel import PreciseChannel
 from discovery.presence import Presence
 from discovery.report_queue import ReportQueues
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
@@ -58,6 +59,7 @@ class Positions:
         writer: Writer,
         queues: ReportQueues,
         speed_cap: SpeedCap,
+        precise: PreciseChannel,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -65,6 +67,7 @@ class Positions:
         self._writer = writer
         self._queues = queues
         self._speed_cap = speed_cap
+        self._precise = precise
 
     @property
     def now_ms(self) -> int:
@@ -75,6 +78,7 @@ class Positions:
         """The person's own report."""
         check_accuracy(point)
         candidate, jump = await self.candidate(user, point)
+        await self._precise.tell([(user, point)])
         slot = self._people.slot(user)
         expiry_ms = self._expiry_ms(slot, ttl_s)
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
@@ -149,6 +153,9 @@ class Positions:
     def _finest(self, slot: int, now_ms: int) -> tuple[int, str] | None:
         if self._people.visibility_at(slot, now_ms) == NOBODY:
             return None
+        precise_cell = self._friendships.precise.cell(slot)
+        if precise_cell and self._friendships.shares_precisely(slot, now_ms):
+            return precise_cell, PRECISE
         seen = {
             self._presence.coarsened(slot, other, self._friendships.seen_at(slot, other, now_ms))
             for other in self._friendships.friends(slot)
@@ -194,6 +201,7 @@ class Positions:
             judged = self._judged(rows)
         codes = [self._refusal(row.user, jump) for row, (_, jump) in zip(rows, judged, strict=True)]
         last = {row.user: index for index, (row, code) in enumerate(zip(rows, codes, strict=True)) if code is None}
+        await self._precise.tell((rows[index].user, rows[index].point) for index in last.values())
         reports = []
         for index in last.values():
             row, (cell, jump) = rows[index], judged[index]

@@ -11,7 +11,6 @@ of another shard: ``Friendships.shows_precisely`` asks whether the friendship is
 given, and so a share that one of them ended never comes back.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
@@ -29,6 +28,13 @@ class Share(NamedTuple):
     friend_since_ms: int
 
 
+class Shown(NamedTuple):
+    """What one person shows precisely: the cell, 0 when there was no report yet, and to whom (slots)."""
+
+    cell: int
+    shares: dict[int, Share]
+
+
 def share_record(owner: str, other: str, share: Share) -> list[object]:
     """The feed record of one share."""
     return [owner, other, *share]
@@ -42,18 +48,22 @@ class PreciseShares:
         self._shares: OwnedRows[int, Share] = OwnedRows()  # owner -> other
         self._cells: dict[int, int] = {}
 
-    def fold_share(self, payload: bytes) -> None:
+    def fold_share(self, payload: bytes, now_ms: int) -> None:
         """Apply one share record."""
         owner, other, until_ms, friend_since_ms = orjson.loads(payload)
         slots = self._people.slot_or_new(owner), self._people.slot_or_new(other)
+        self._end_lapsed(slots[0], now_ms)  # the cell of an earlier share is not this one's
         self._shares.put(*slots, Share(until_ms, friend_since_ms))
 
-    def fold_cells(self, payload: bytes) -> None:
-        """Apply ``[[user, cell], ...]``, of those who have a share: another's has ended since the report came."""
+    def fold_cells(self, payload: bytes, now_ms: int) -> None:
+        """Apply ``[[user, cell], ...]``, cell 0 in a quiet zone; of no one whose shares ended since the report came."""
         for user, cell in orjson.loads(payload):
             slot = self._people.slot_or_new(user)
-            if self._shares.of(slot):
+            self._end_lapsed(slot, now_ms)
+            if cell and self._shares.of(slot):
                 self._cells[slot] = cell
+            else:
+                self._cells.pop(slot, None)
 
     def end(self, owner: int, other: int) -> None:
         """``owner`` no longer shows ``other`` the cell."""
@@ -68,30 +78,30 @@ class PreciseShares:
 
     def expire(self, now_ms: int) -> None:
         """Forget what has ended: nobody is shown it any more, so it makes no difference when."""
-        ended = [(owner, other) for owner in self._shares.owners() for other in self._ended(owner, now_ms)]
-        for owner, other in ended:
-            self.end(owner, other)
+        for owner in list(self._shares.owners()):
+            self._end_lapsed(owner, now_ms)
 
-    def _ended(self, owner: int, now_ms: int) -> list[int]:
-        return [other for other, share in self._shares.of(owner).items() if share.until_ms <= now_ms]
+    def _end_lapsed(self, owner: int, now_ms: int) -> None:
+        for other in [other for other, share in self._shares.of(owner).items() if share.until_ms <= now_ms]:
+            self.end(owner, other)
 
     # --- a shard's part ---
 
-    def standing(self, now_ms: int) -> tuple[dict[int, dict[int, Share]], dict[int, int]]:
-        """All shares that have not ended by owner and other, and the cells of their owners."""
+    def standing(self, now_ms: int) -> dict[int, Shown]:
+        """What each owner of shares that have not ended shows, as it stands now and will in this answer."""
         self.expire(now_ms)
-        return self._shares.standing(), dict(self._cells)
+        return {owner: Shown(self._cells.get(owner, 0), shares) for owner, shares in self._shares.standing().items()}
 
     def drop(self, shard: int) -> None:
         """Forget what a shard's people show."""
         for owner in [slot for slot in self._shares.owners() if self._people.shard[slot] == shard]:
             self.end_all(owner)
 
-    def restore(self, shares: Iterable[tuple[int, int, int, int]], cells: Iterable[tuple[int, int]]) -> None:
-        """Put back rows (owner, other, until_ms, friend_since_ms) and (owner, cell)."""
-        for owner, other, *share in shares:
-            self._shares.put(owner, other, Share(*share))
-        self._cells.update(cells)
+    def restore(self, owner: int, shown: Shown) -> None:
+        """Put back what one person shows."""
+        self._shares.put_back(owner, shown.shares)
+        if shown.cell:
+            self._cells[owner] = shown.cell
 
     # --- questions ---
 
@@ -105,5 +115,7 @@ class PreciseShares:
         return list(self._shares.of(owner))
 
     def cell(self, owner: int) -> int:
-        """The cell of resolution 11 as of the last report, 0 when there was none since the first share."""
-        return self._cells.get(owner, 0)
+        """The cell of resolution 11 as of the last report; 0 when there was none since the first share, or it lies in a
+        quiet zone: there everybody who may see the owner sees `city`."""
+        cell = self._cells.get(owner, 0)
+        return 0 if self._people.quiet_zones.hold(owner, cell) else cell

@@ -1,8 +1,13 @@
-"""Radar: accepted friends inside a chosen radius, at the coarser of what each pair shows each other."""
+"""Radar: accepted friends inside a chosen radius, at the coarser of what each pair shows each other.
+
+Who shares precisely is shown in that cell, and its distance is counted from the viewer's own cell of `near`: the finest
+that the viewer's one state machine has published. Only the viewer is told that distance, so that it tells nobody
+anything of the viewer; and whether the other one's radar shows the viewer does not depend on it.
+"""
 
 from dataclasses import dataclass
 
-from discovery.friends import Friendships
+from discovery.friends import PRECISE, Friendships
 from discovery.people import FRIENDS, NOBODY, People
 from discovery.positions import Positions
 from discovery.presence import Presence
@@ -50,6 +55,9 @@ class Radar:
     def _blip(self, viewer: int, other: int, now_ms: int) -> Blip | None:
         if not self._presence.is_live(other, now_ms) or self._people.visibility_at(other, now_ms) == NOBODY:
             return None
+        if self._friendships.shows_precisely(other, viewer, now_ms) and (cell := self._friendships.precise.cell(other)):
+            here = self._presence.cell_at(viewer, "near")
+            return Blip(self._people.ids[other], PRECISE, cells.distance_m(here, cell), cell)
         seen_at = self._friendships.seen_at(viewer, other, now_ms)
         precision = self._presence.coarsened(viewer, other, seen_at)
         if precision == "hidden":

@@ -57,7 +57,7 @@ class Folded:
         if entry.kind == "r":
             self.presence.fold_reports(unpack(pack(content)), now_ms, shard)
         elif entry.kind == "s":
-            self.presence.refresh_one(self.people.fold_settings(content, now_ms), now_ms)
+            self.fold_settings(content, now_ms)
         elif entry.kind == "f":
             self.friendships.fold(orjson.dumps(content), now_ms)
         elif entry.kind == "x":
@@ -66,6 +66,17 @@ class Folded:
                 self.friendships.decline(*pair, now_ms)
         elif entry.kind == "c":
             self.presence.fold_clear(content, now_ms)
+            self.friendships.precise.end_all(self.people.slot_or_new(content))
+        elif entry.kind == "p":
+            self.friendships.precise.fold_share(orjson.dumps(content), now_ms)
+        elif entry.kind == "l":
+            self.friendships.precise.fold_cells(orjson.dumps(content), now_ms)
+
+    def fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
+        hidden = not self.people.visibility_at(self.people.slot_or_new(change["u"]), now_ms)
+        slot = self.people.fold_settings(change, now_ms)
+        self.presence.refresh_one(slot, now_ms)
+        self.friendships.fold_settings(slot, now_ms, was_hidden=hidden)
 
     def replay(self, shard: int, entries: Iterable[Entry], epoch_ms: int = EPOCH_MS) -> None:
         """Fold a part of one shard's feed, which crosses its edges alone."""
@@ -74,6 +85,7 @@ class Folded:
             self.fold(shard, entry)
 
     def snapshot(self, shard: int, now_ms: int = START_MS) -> Snapshot:
+        """``now_ms`` in front of the end of every precise share, so that none is left out."""
         epochs = self.presence.edges(shard).epochs
         where = place(now_ms, epochs.epoch_ms if epochs else 0)
         return self.sharded.snapshot(shard, where, self.sharded.room(shard))
@@ -105,6 +117,10 @@ class Folded:
         for slot, until in self.people.suspensions.items():
             if max(until.values(), default=0) > self.presence.stranger_edge_ms:
                 found.setdefault(ids[slot], {})["suspensions"] = until
+        crossed_ms = max(self.presence.edges(shard).edge_ms for shard in self.people.shards.all())
+        for slot, precise in self.friendships.precise.standing(crossed_ms).items():
+            shares = {ids[other]: share for other, share in precise.shares.items()}
+            found.setdefault(ids[slot], {})["precise"] = (precise.cell, shares)
         for slot, shown in self.friendships.standing().items():
             found.setdefault(ids[slot], {})["shows"] = {ids[other]: half for other, half in shown.items()}
         for slot, names in self.blocks.standing().items():
@@ -129,6 +145,7 @@ class Folded:
                 "quiet": self.presence.in_quiet_zone(slot),
                 "accounts": self.named(self.people.accounts(slot)),
                 "list": self.friendships.listed(slot, now_ms),
+                "precise": self.friendships.shares_precisely(slot, now_ms),
                 "friends": self.named(self.friendships.friends(slot)),
                 "hidden": self.named(self.friendships.hidden_between(slot)),
                 "blocked names": self.blocks.names(slot),
@@ -176,7 +193,8 @@ class History:
 
     def act(self, user: str) -> tuple[str, Any]:
         kind = self.draws.choice(
-            ["reports"] * 4 + ["shake", "settings", "settings", "app", "half", "half", "block", "clear"]
+            ["reports"] * 4
+            + ["shake", "settings", "settings", "app", "half", "half", "share", "share", "block", "clear"]
         )
         return getattr(self, f"_{kind}")(user)  # type: ignore[no-any-return]
 
@@ -218,6 +236,13 @@ class History:
         precision = self.draws.choice(["hidden", "city", "area", "near", "near", "declined", None])
         until_ms = self.now_ms + 2 * EPOCH_MS if precision == "near" else 0
         return "f", [[user, other, precision, until_ms, self.draws.random() < 0.2]]
+
+    def _share(self, user: str) -> tuple[str, Any]:
+        if self.draws.random() < 0.5:
+            cell = cells.cell_of(48.8566, self.draws.uniform(2.35, 2.36), 11)
+            return "l", [[user, self.draws.choice([cell, cell, 0])]]
+        other = self.draws.choice([other for other in USERS if other != user])
+        return "p", [user, other, self.now_ms + self.draws.choice([EPOCH_MS, 80_000_000]), self.now_ms]
 
     def _block(self, user: str) -> tuple[str, Any]:
         other = self.draws.choice([other for other in USERS if other != user])
