@@ -78,7 +78,7 @@ _ROWS = (
         403,
         "Suspended",
         "The app or a moderator suspended this feature for the caller, or it is on hold until a moderator has looked.",
-        "Who suspended it can lift it; POST /v1/me/appeal asks the moderators to look again. Detail may name a contact.",
+        "Who suspended it can lift it; POST /v1/me/appeal asks moderators to look again. Detail may name a contact.",
     ),
     Problem(
         "feature_off",
@@ -254,7 +254,7 @@ _ROWS = (
         "moderation_away",
         503,
         "The check of texts is not answering",
-        "This deployment has texts checked before they are passed on, and the check gave no answer. Nothing was changed.",
+        "This deployment has texts checked before they are passed on, and the check gave no answer; nothing was changed.",
         "Repeat after the seconds in Retry-After.",
         retry_after_s=1,
     ),
