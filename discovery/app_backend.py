@@ -4,18 +4,21 @@ A friendship is two halves, each in its owner's shard: no script may touch both,
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast
 
+from discovery.errors import Erased, StateAway
 from discovery.friends import MOST_HALVES
 from discovery.people import People
 from discovery.store import keys
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
-_HALVES = Script("friend_halves")
+_HALVES = LifeScript("friend_halves")
+_ERASED_TRIES = 3
 _HALVES_A_SCRIPT = 500  # about 1 ms of server time, so that others wait little
 _REFUSALS = ("declined_by_person", "too_many_friends")
 
@@ -80,6 +83,8 @@ class AppBackend:
     def _unfit(self, pair: Pair) -> str | None:
         if pair.a == pair.b:
             return "self"
+        if self._people.is_gone(pair.a) or self._people.is_gone(pair.b):
+            return Erased.code
         if pair.op == "add" and not pair.guardian and self._ages_differ(pair):
             return "guardian_required"
         return None
@@ -115,10 +120,19 @@ class AppBackend:
         outcomes: list[tuple[_Half, str]] = []
         for start in range(0, len(halves), _HALVES_A_SCRIPT):
             chunk = halves[start : start + _HALVES_A_SCRIPT]
-            entry, *statuses = await self._writer.run(_HALVES, self._names(shard, chunk), _arguments(chunk))
+            entry, *statuses = await self._run_chunk(shard, chunk)
             entries.saw(shard, chunk, entry)
             outcomes += zip(chunk, (status.decode() for status in statuses), strict=True)
         return outcomes
+
+    async def _run_chunk(self, shard: int, halves: Sequence[_Half]) -> list[bytes]:
+        """Of whom this worker does not know yet that they were erased nothing may be written: it looks again."""
+        owners = [half.owner for half in halves]
+        for _ in range(_ERASED_TRIES):
+            with contextlib.suppress(Erased):
+                return await self._writer.run(_HALVES, self._names(shard, halves), _arguments(halves), of=owners)
+            await self._writer.catch_up(owners[0])
+        raise StateAway("people of this request are being erased", outcome_unknown=True)
 
     def _names(self, shard: int, halves: Sequence[_Half]) -> list[str]:
         shards = self._writer.shards

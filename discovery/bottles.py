@@ -32,9 +32,10 @@ from discovery.bottle_records import (
     read_mine,
     read_record,
 )
-from discovery.errors import Conflict, KeyReused, NotFound, QuotaExceeded
+from discovery.errors import Conflict, Erased, KeyReused, NotFound, QuotaExceeded
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.store.life_script import ERASED
 from discovery.store.sea_script import SeaScript
 
 REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts of 500 characters are 0.4 MB at most
@@ -42,11 +43,11 @@ REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts o
 _RANDOMS = 20  # 16 draws, 4 for the choice after an enumeration
 _ROUNDS = 3  # then enumerate whatever the size: 16 misses in a sea of > 4x the exclusions happen once in 2^32
 
-_THROW = SeaScript("bottle_throw")
-_PICK = SeaScript("bottle_pick")
+_THROW = SeaScript("bottle_throw", "life")
+_PICK = SeaScript("bottle_pick", "life")
 _RELEASE = SeaScript("bottle_release")
 _THROW_BACK = SeaScript("bottle_throw_back")
-_REPLY = SeaScript("bottle_reply")
+_REPLY = SeaScript("bottle_reply", "life")
 _OTHER = SeaScript("bottle_other")
 _GET = SeaScript("bottle_get")
 _MINE = SeaScript("bottle_mine")
@@ -65,6 +66,10 @@ class PeopleView(Protocol):
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
         """Users whom ``user`` may never meet."""
+        ...
+
+    def life_arguments(self, user: str) -> list[str | int]:
+        """Behind the arguments of a script by which ``user`` acts: see ``lua/life.lua``."""
         ...
 
     def muted(self, user: str) -> frozenset[str]:
@@ -103,9 +108,10 @@ class Bottles:
         """Throw a bottle. Raises Invalid, KeyReused, QuotaExceeded, StateAway."""
         text, language = check_text(text), check_language(language)
         person = self._people.person_key(caller)
-        bottle_id = self._mac("bottle", caller, key)
-        status, now_ms, used, ends_ms = await self._run(
+        bottle_id = self._named("bottle", caller, key)
+        status, now_ms, used, ends_ms = await self._act(
             _THROW,
+            caller,
             [
                 keys.sea_bottle(bottle_id),
                 self._operation(caller, key),
@@ -155,8 +161,9 @@ class Bottles:
         check_text(text)
         _require_id(bottle_id)
         person = self._people.person_key(caller)
-        status, *rest = await self._run(
+        status, *rest = await self._act(
             _REPLY,
+            caller,
             [
                 keys.sea_bottle(bottle_id),
                 self._operation(caller, key),
@@ -242,8 +249,9 @@ class Bottles:
         fingerprint = self._mac("pick")
         rounds = 0
         while True:
-            status, now_ms, used, *rest = await self._run(
+            status, now_ms, used, *rest = await self._act(
                 _PICK,
+                caller,
                 names,
                 fingerprint,
                 caller,
@@ -274,6 +282,14 @@ class Bottles:
         person = self._people.person_key(caller)
         return await self._run(script, [keys.sea_bottle(bottle_id), keys.sea_seen(person)], bottle_id, caller, person)
 
+    async def _act(self, script: SeaScript, caller: str, names: list[str], *args: str | int) -> Any:
+        """A script that nobody erased may run. Raises Erased."""
+        names, life = [*names, keys.tombstones(keys.SEA_TAG)], self._people.life_arguments(caller)
+        reply = await self._run(script, names, *args, *life)
+        if reply == ERASED:
+            raise Erased("the person was erased meanwhile")
+        return reply
+
     async def _run(self, script: SeaScript, names: list[str], *args: str | int) -> Any:
         return await self._state.run(script, [*_SEA, *names], args)
 
@@ -287,7 +303,12 @@ class Bottles:
         return record.hidden_from(caller) or self._blocked(caller, record)
 
     def _operation(self, caller: str, key: str) -> str:
-        return keys.sea_operation(self._mac("op", caller, key))
+        return keys.sea_operation(self._named("op", caller, key))
+
+    def _named(self, purpose: str, caller: str, key: str) -> str:
+        """A key that an earlier life of the caller's id used names something else in this one."""
+        life = self._people.life_arguments(caller)[1]
+        return self._mac(purpose, caller, key, *([str(life)] if life else []))
 
     def _mac(self, *parts: str) -> str:
         """First 16 bytes, as hex, of HMAC-SHA256 over the parts, each with its length before it."""

@@ -114,6 +114,12 @@ class ModerationAway(Refused):
     code = "moderation_away"
 
 
+class Erased(Refused):
+    """The person behind the token, or named in the row, was erased since."""
+
+    code = "erased"
+
+
 class BottlesOff(Refused):
     """Throwing and picking need ``bottles: on``."""
 

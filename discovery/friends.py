@@ -14,7 +14,7 @@ from discovery.owned_rows import OwnedRows
 from discovery.people import NOBODY, People
 from discovery.precise import LONGEST_SHARE_MS, PreciseShares, Share, share_record
 from discovery.safety import Blocks
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
 DAY_MS = 86_400_000
@@ -28,8 +28,8 @@ MOST_HALVES = 5000
 STORED_PRECISIONS = (*PRECISIONS, DECLINED)
 """What a half may be, by the number under which checkpoints keep it."""
 
-_SHOW = Script("friend_show")
-_SHARE = Script("friend_precise")
+_SHOW = LifeScript("friend_show")
+_SHARE = LifeScript("friend_precise")
 
 
 class Half(NamedTuple):
@@ -309,13 +309,14 @@ class Friends:
         return bool(self._friendships.half(slot, other_slot) or self._friendships.half(other_slot, slot))
 
     async def _write(self, user: str, other: str, precision: str, until_ms: int) -> None:
-        """The day makes asking anew after the silence a change; within a day the same half is none. Raises
-        TooManyFriends."""
+        """The day makes asking anew after the silence a change, and so does the life of ``other``; within a day the same
+        half is none. Raises TooManyFriends."""
         payload = orjson.dumps([half_record(user, other, precision, until_ms, False)])
         day = self._writer.now_ms // DAY_MS
         names = [self._writer.shards.friend_halves(user), self._writer.feed_key(user)]
         most = 0 if precision == DECLINED else MOST_HALVES
-        half = f"{precision}|{until_ms}|0|{day}"
+        life = self._people.life(other)
+        half = f"{precision}|{until_ms}|0|{day}" + (f".{life}" if life else "")
         if await self._writer.enforce(user, _SHOW, names, [payload, other, half, most]) < 0:
             raise TooManyFriends(f"nobody can have more than {MOST_HALVES:,} friends and requests: end some first")
 

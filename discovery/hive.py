@@ -16,6 +16,7 @@ from discovery.errors import StateAway
 from discovery.friends import Friends, Friendships
 from discovery.housekeeping import Checkpointer, Housekeeping, ShakeTrimmer
 from discovery.moderation import Moderation
+from discovery.lives import Lives
 from discovery.nearby import Nearby
 from discovery.people import People
 from discovery.people_fold import PeopleFold
@@ -103,7 +104,8 @@ class Hive:
         self.leases = Leases(
             state, self.worker, monotonic, self.feeds.doubt, valid_s=rules.lease_valid_s, dead_s=rules.lease_dead_s
         )
-        self.writer = Writer(state, self.feeds, self.leases)
+        self.lives = Lives(self.people)
+        self.writer = Writer(state, self.feeds, self.leases, self.lives)
         self.settings = Settings(self.people, self.writer)
         queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
         speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
@@ -372,6 +374,10 @@ class Hive:
     def person_key(self, user: str) -> str:
         """The human behind an account where the app told us, else the account."""
         return self.people.person_key(user)
+
+    def life_arguments(self, user: str) -> list[str | int]:
+        """For a script by which this person acts on the sea."""
+        return self.lives.arguments([user])
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
         """Ids of everyone whom this person must never meet: blocked, or withheld from bottles by moderation."""

@@ -83,7 +83,8 @@ class Positions:
         expiry_ms = self._expiry_ms(slot, ttl_s)
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
         if not claimed or self._changes(slot, candidate, expiry_ms):
-            await self._queues.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN | jump)])
+            await self._queues.add([Report(user, candidate, expiry_ms, self._flags(user, claim) | OWN | jump)])
+        self._writer.lives.require(user)
         return self._view(user)
 
     async def candidate(self, user: str, point: ExactPoint) -> tuple[int, int]:
@@ -101,6 +102,9 @@ class Positions:
         slot = self._people.slot(user)
         cell = snap(point, self.kept_cell(slot))
         return cell, self._speed_cap.flag(slot, cell, self.now_ms)
+
+    def _flags(self, user: str, claim: str | None) -> int:
+        return claim_flags(claim) | self._writer.lives.flags(user)
 
     def kept_cell(self, slot: int | None) -> int:
         """The anchor of hysteresis, 0 when the person was never placed."""
@@ -208,7 +212,8 @@ class Positions:
             slot = self._people.slot(row.user)
             expiry_ms = self._expiry_ms(slot, row.ttl_s)
             if self._changes(slot, cell, expiry_ms):
-                reports.append(Report(row.user, cell, expiry_ms, jump or 0))
+                flags = self._writer.lives.flags(row.user) | (jump or 0)
+                reports.append(Report(row.user, cell, expiry_ms, flags))
         if reports:
             await self._queues.add(reports)
         return codes

@@ -9,11 +9,11 @@ from discovery.errors import Conflict, TooManyBlocks
 from discovery.mutes import MAX_MUTES
 from discovery.owned_rows import OwnedRows
 from discovery.people import People
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
 MOST_BLOCKS = 5000  # of one person: each is looked through in many answers
-_BLOCK = Script("block")
+_BLOCK = LifeScript("block")
 
 Order = tuple[int, int]
 """When a block was folded: hive time in ms, then how many-th block of its shard. The same in every worker."""
@@ -149,8 +149,8 @@ class Safety:
     async def block(self, user: str, target: str, name: str | None = None) -> None:
         """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return. Raises
         TooManyBlocks."""
-        if user == target:
-            return  # 204 for any id, and nothing to keep apart
+        if target in (user, ""):
+            return  # 204 for any id, and nothing to keep apart; nobody is left of a thread whose other was erased
         shown = name or target
         payload = orjson.dumps([user, shown, target])
         shards = self._writer.shards

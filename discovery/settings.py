@@ -10,7 +10,7 @@ import orjson
 from discovery.errors import AdultsOnly, Invalid, StillRunning
 from discovery.people import AGE_UNKNOWN, AGES, NOBODY, VISIBILITIES, People
 from discovery.quiet_zones import MAX_ZONES
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 from geo import cells
 from geo.privacy import CITY_RESOLUTION
@@ -18,7 +18,7 @@ from geo.privacy import CITY_RESOLUTION
 EVERYONE_LAPSES_MS = 8 * 3_600_000
 LONGEST_VISIBLE_MS = 24 * 3_600_000
 _JUDGE_TRIES = 3
-_SETTINGS = Script("settings")
+_SETTINGS = LifeScript("settings")
 SUSPENDABLE = ("nearby", "shake", "bottles", "radar")
 
 

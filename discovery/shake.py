@@ -19,7 +19,7 @@ from discovery.sealed import Sealer
 from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
 from discovery.shake_fold import ShakeFold
 from discovery.store.feed import Follower
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import FOLD_DEADLINE_S, Writer, append, look_again
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
@@ -29,7 +29,7 @@ REACHES = ("nearby", "anywhere")
 ANYWHERE_BAND = 2
 _TICK_S = 0.3  # a tick moves hive time at least every 250 ms
 
-_OPEN = Script("shake_open")
+_OPEN = LifeScript("shake_open")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -103,6 +103,10 @@ class Shakes:
                 if not watcher.done():
                     watcher.set_result(None)
 
+    def forget_person(self, user: str) -> None:
+        """Somebody was erased: their shakes stay in the fold without a name, so that what others were given stands."""
+        self._fold.forget_person(user)
+
     def take_count(self) -> int:
         """Entries folded since the last call, for the metrics of an epoch."""
         count, self._folded = self._folded, 0
@@ -119,7 +123,7 @@ class Shakes:
         shake_id = self._shake_id(user, key)
         shake_hash = _hash_in(shake_id)
         cell, jump = await self._cell(user, request, repeated=self._fold.shake(shake_hash) is not None)
-        report = Report(user, cell, 0, claim_flags(claim) | jump)
+        report = Report(user, cell, 0, claim_flags(claim) | self._writer.lives.flags(user) | jump)
         first_ms = await self._open(user, key, request, report)
         if self._fold.shake(shake_hash) is None:
             if self._writer.now_ms > first_ms + self._window_ms:
@@ -136,14 +140,16 @@ class Shakes:
     async def _open(self, user: str, key: str, request: ShakeRequest, report: Report) -> int:
         """Idempotency row and report in one script, then fold the report; returns the hive time of the first call."""
         row = self._writer.shards.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
+        operations = self._writer.shards.operations(user)
         now_ms = self._writer.now_ms
         args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, pack([report]), now_ms]
         status, entry, first_ms = await self._writer.run(
-            _OPEN, [row, self._writer.feed_key(user)], args, self._within_s
+            _OPEN, [row, self._writer.feed_key(user), operations], args, self._within_s, of=(user,)
         )
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
         await self._writer.folded(user, entry, FOLD_DEADLINE_S)
+        self._writer.lives.require(user)
         return int(first_ms)
 
     def _fingerprint(self, request: ShakeRequest) -> str:
@@ -218,7 +224,7 @@ class Shakes:
 
     def _answer(self, user: str, shake_id: str) -> ShakeAnswer:
         view = self._fold.shake(_hash_in(shake_id))
-        if view is None:
+        if view is None or view.person != user:  # of an earlier life
             raise NotFound("no such shake")
         matches = self._matches(user, _hash_in(shake_id))
         closed = self._follower.now_ms > view.closes_at_ms
@@ -227,15 +233,19 @@ class Shakes:
         return ShakeAnswer(shake_id, state, matches, view.closes_at_ms, moves_at_ms)
 
     def _matches(self, user: str, shake_hash: int) -> list[ShakeMatch]:
-        """The folded matches without anyone blocked, hidden or suspended since."""
+        """The folded matches without anyone blocked, hidden, suspended or erased since."""
         slot = self._people.slot(user)
         never = set() if slot is None else self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
         never |= self._people.withheld("shake", self._writer.now_ms)
         found = self._fold.matches(shake_hash)
-        return [_match(match.person, match.band) for match in found if self._people.slot(match.person) not in never]
+        shown = (match for match in found if match.person and self._people.slot(match.person) not in never)
+        return [_match(match.person, match.band) for match in shown if not self._people.is_gone(match.person)]
 
     def _shake_id(self, user: str, key: str) -> str:
-        return self._shake_id_of(user, self._sealer.hash64("shake", user, key))
+        """A key that an earlier life of the id used names another shake in this one."""
+        life = self._writer.lives.acting_in(user)
+        parts = (user, key) if life == 0 else (user, key, str(life))
+        return self._shake_id_of(user, self._sealer.hash64("shake", *parts))
 
     def _shake_id_of(self, user: str, shake_hash: int) -> str:
         """128 bits: the hash that the stream carries, then a proof that the id was made for this person."""

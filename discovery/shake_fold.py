@@ -102,6 +102,13 @@ class ShakeFold:
         if oldest and 2 * oldest >= len(self._table):
             self._forget(oldest)
 
+    def forget_person(self, person: str) -> None:
+        """Their shakes are nobody's from now on ('')."""
+        persons = self._table.persons
+        for slot, each in enumerate(persons):
+            if each == person:
+                persons[slot] = ""
+
     def shake(self, shake_hash: int) -> ShakeView | None:
         """A shake folded within the last ``keep_ms``."""
         slot = self._slot(shake_hash, self.now_ms)

@@ -38,6 +38,9 @@ class Traffic:
     def person_key(self, user: str) -> str:
         return user
 
+    def life_arguments(self, user: str) -> list[str | int]:
+        return [user, 0, 1]
+
     def blocked_either_way(self, user: str) -> frozenset[str]:
         return frozenset()
 

@@ -62,6 +62,11 @@ class Shards:
         """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
         return f"{self._tag(user)}:op:{purpose}:{key_hash}:{user}"
 
+    def operations(self, user: str) -> str:
+        """Zset. Keys of the idempotent operations of a person -> when they end (ms), so that erasure finds them. TTL 24 h
+        from the last one."""
+        return f"{self._tag(user)}:ops:{user}"
+
     def _tag(self, user: str) -> str:
         return f"{{{shard_tag(self.of(user))}}}"
 
@@ -111,6 +116,18 @@ def fence(tag: str) -> str:
 def leases(tag: str) -> str:
     """Hash. Worker -> what it has folded and a beat. No TTL, like :func:`leader`: a row standing still is dropped."""
     return f"{{{tag}}}:leases"
+
+
+def tombstones(tag: str) -> str:
+    """Hash. Keyed hash of an id that was erased -> how often, and the ms of the last time; of a people shard, and of
+    ``sea``, where the life is enough. No TTL: an erased person stays erased."""
+    return f"{{{tag}}}:tombstones"
+
+
+def erasing(tag: str) -> str:
+    """Hash. Person being erased -> life, entry of the feed, human behind the account: what the leader of the shard has
+    yet to clear elsewhere. No TTL: removed when done, within 30 s."""
+    return f"{{{tag}}}:erasing"
 
 
 def checkpoint(tag: str) -> str:
