@@ -1,8 +1,8 @@
 """AX: the attacker who knows the algorithm. It keeps every cell that explains all answers, and asks what splits them
 best; it subsumes A1 to A7 on a service that answers from cells, as no answer depends on more than the cell.
 
-What is left at the end is the posterior: particles some 100 m apart in the cells that explain everything, each as likely
-as the next. If a service answers from anything finer, its answers contradict the model, and cells run out.
+What is left at the end is the posterior: particles some 100 m apart in the cells that explain everything, each as
+likely as the next. If a service answers from anything finer, its answers contradict the model, and cells run out.
 """
 
 from collections.abc import Sequence
@@ -77,8 +77,7 @@ class Posterior:
         if not self.cells.size:
             return Guess(*self.prior.point)
         particles = Particles.around(self.cells)
-        left = np.isin(particles.stranger_cells, self.cells)
-        return Guess(*moved(particles.origin, float(particles.east[left].mean()), float(particles.north[left].mean())))
+        return particles.middle(np.isin(particles.stranger_cells, self.cells))
 
     def share_of(self, stranger_cell: int) -> float:
         """How much of a cell's declared region explains every answer, by particles: 1.0 or something leaked."""
@@ -122,6 +121,10 @@ class Particles:
         friend_cells = cells.cells_of(lats, lons, FRIEND_RESOLUTION)
         parents = cells.parents(friend_cells, STRANGER_RESOLUTION)
         return cls(origin, east, north, lats.copy(), lons.copy(), friend_cells, parents)
+
+    def middle(self, some: NDArray[np.bool_]) -> Guess:
+        """The mean of some of them."""
+        return Guess(*moved(self.origin, float(self.east[some].mean()), float(self.north[some].mean())))
 
     def snapped_to(self, resolution: int) -> Cells:
         """The cell of a resolution that holds each particle itself: what a service with several lattices shows."""

@@ -32,7 +32,7 @@ async def _white_box(oracle: Oracle, prior: Prior) -> Guess:
 
 
 async def _everything(oracle: Oracle, prior: Prior) -> Guess:
-    return (await ask_everything(oracle, prior)).guess(prior)
+    return (await ask_everything(oracle, prior)).radar.guess(prior)
 
 
 _RADAR = partial(ranging.trilaterate, ask=ranging.by_radar)

@@ -1,8 +1,9 @@
 """``docs/privacy.md``: its block of measured results.
 
 ``python -m tests.privacy.page`` takes the runs of ``reports/privacy_report.json`` into ``docs/privacy-report.json``,
-which is committed, and writes the block of the page between its two marks anew: of each test the largest run, of equally
-large ones the newest. Runs of a working tree that differed from its commit are left out, unless with ``--dirty``.
+which is committed, and writes the block of the page between its two marks anew: of each test the largest run, of
+equally large ones the newest. Runs of a working tree that differed from its commit are left out, unless with
+``--dirty``.
 """
 
 import argparse
