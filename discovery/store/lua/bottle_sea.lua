@@ -70,6 +70,7 @@ end
 local function end_bottle(id, state, pos)
   if state == 'f' then leave_index(tonumber(pos)) end
   redis.call('HSET', bottle_key(id), 'state', 'e')
+  redis.call('HDEL', bottle_key(id), 'was')
   redis.call('ZADD', ENDS, now + DAY, id)
   redis.call('PEXPIREAT', bottle_key(id), whole(now + DAY + HOUR))
   redis.call('PEXPIREAT', replies_key(id), whole(now + DAY + HOUR))
