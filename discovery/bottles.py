@@ -53,6 +53,7 @@ _GET = SeaScript("bottle_get")
 _MINE = SeaScript("bottle_mine")
 _DELETE = SeaScript("bottle_delete")
 _SWEEP = SeaScript("bottle_sweep")
+_ERASE = SeaScript("sea_erase")
 
 _SEA = (keys.sea_index(), keys.sea_holds(), keys.sea_ends())
 
@@ -224,9 +225,17 @@ class Bottles:
     async def delete(self, caller: str, bottle_id: str) -> None:
         """Take back a bottle that nobody has picked. Raises NotFound unless the author's, Conflict once picked."""
         _require_id(bottle_id)
-        status = await self._run(_DELETE, [keys.sea_bottle(bottle_id), keys.sea_mine(caller)], bottle_id, caller)
+        status = await self._run(_DELETE, [keys.sea_bottle(bottle_id)], bottle_id, caller)
         if status != b"ok":
             _refuse(status)
+
+    async def erase(self, user: str, human: str, name: str, life: int) -> None:
+        """Take one person out of the sea: own bottles that nobody answered go, what they hold goes back, of threads the
+        other's words stay. ``human``: key of the human behind the account, '' while that has others. ``name``: of the
+        tombstone; done once for each ``life``. Raises StateAway."""
+        own = [keys.sea_quota(user), keys.sea_seen(user)]
+        own += [keys.sea_quota(human), keys.sea_seen(human)] if human else []
+        await self._run(_ERASE, [keys.tombstones(keys.SEA_TAG), keys.sea_mine(user), *own], user, name, life)
 
     async def sweep(self) -> int:
         """Return lapsed holds and bury ended bottles where no traffic does it; how many this call handled (<= 32)."""

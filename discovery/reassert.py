@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 
+from discovery.erasure import Erasure
 from discovery.errors import Refused, StateAway
 from discovery.friends import DECLINED, PRECISE, PRECISIONS, Friends, Friendships
 from discovery.people import VISIBILITIES, People
@@ -49,6 +50,7 @@ class Reassertion:
         friends: Friends,
         safety: Safety,
         positions: Positions,
+        erasure: Erasure,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -58,6 +60,7 @@ class Reassertion:
         self._friends = friends
         self._safety = safety
         self._positions = positions
+        self._erasure = erasure
         self._kept: dict[int, Remembered] = {}
         self._taken: dict[int, Remembered] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +69,8 @@ class Reassertion:
         """An entry of class A was folded."""
         kept = self._kept.setdefault(shard, {})
         for fact, said in _facts(kind, payload):
+            for ended in [other for other in kept if fact[0] == "e" and other[1] == fact[1]]:
+                del kept[ended]  # what somebody erased had said must not be said again
             kept.pop(fact, None)
             kept[fact] = now_ms, said
         oldest = next(iter(kept), None)
@@ -92,14 +97,17 @@ class Reassertion:
         """The shard is restored: write, in the background, what is stricter than what stands now."""
         self._taken.pop(shard, None)
         noted = self._kept.get(shard, {})
+        acts: dict[str, list[Callable[[], Awaitable[Any]]]] = {}  # of one person in order: an erasure goes before
         for fact, (said_ms, said) in remembered.items():
             later = noted.get(fact, (-1, None))[0] >= said_ms
             act = None if later or said_ms < now_ms - KEPT_MS else self._act(fact, said, now_ms)
             if act is not None:
                 log.warning("said_again", shard=shard, kind=fact[0])
-                task = asyncio.get_running_loop().create_task(_do(act))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                acts.setdefault(fact[1], []).append(act)
+        for each in acts.values():
+            task = asyncio.get_running_loop().create_task(_do_each(each))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """End what is still being written."""
@@ -114,6 +122,10 @@ class Reassertion:
         if kind == "x":
             stands = slot is not None and other[0] in self._blocks.names(slot)
             return None if said is None or stands else lambda: self._safety.block(user, said, other[0])
+        if kind == "e":
+            tombstone = self._people.tombstone(user)
+            stands = tombstone is not None and tombstone.at_ms >= said
+            return None if stands else lambda: self._erasure.erase(user, said)
         if kind == "c":
             live = slot is not None and self._presence.is_live(slot, now_ms)
             gone = slot is None or not (live or self._friendships.precise.others(slot))
@@ -171,6 +183,9 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
     if kind == "x":
         user, name, target = content
         yield ("x", user, name), target
+    elif kind == "e":
+        if content[0]:
+            yield ("e", content[0]), content[2]
     elif kind == "m":
         user, name, muted = content
         yield ("m", user, name), muted
@@ -189,6 +204,11 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
     elif kind == "f":
         for owner, other, precision, _, _ in content:
             yield ("f", owner, other), precision
+
+
+async def _do_each(acts: list[Callable[[], Awaitable[Any]]]) -> None:
+    for act in acts:
+        await _do(act)
 
 
 async def _do(act: Callable[[], Awaitable[Any]]) -> None:

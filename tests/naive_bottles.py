@@ -115,19 +115,20 @@ async def check_sea(state: State) -> dict[str, dict[str, str]]:
 
 
 async def _check_lists(state: State, bottles: dict[str, dict[str, str]]) -> None:
-    """Each bottle stands in exactly the lists of its author and of its holder."""
+    """Each bottle stands in exactly the lists of its author and of its holder; of who was erased there is none."""
     found = set()
     for raw in await state.call("KEYS", keys.sea_mine("*")):
         user = raw.decode().removeprefix(keys.sea_mine(""))
         found |= {(user, entry) for entry in await _scores(state, raw.decode())}
-    expected = {(b["author"], f"t{bottle_id}") for bottle_id, b in bottles.items() if b["state"] != "d"}
-    expected |= {(b["holder"], f"p{bottle_id}") for bottle_id, b in bottles.items() if "holder" in b}
+    expected = {(b["author"], f"t{bottle_id}") for bottle_id, b in bottles.items() if b["author"]}
+    expected |= {(b["holder"], f"p{bottle_id}") for bottle_id, b in bottles.items() if b.get("holder")}
     assert found == expected
 
 
 async def _check_ttls(state: State, bottles: dict[str, dict[str, str]]) -> None:
     """Only the sea and what floats or is held in it may live without a TTL."""
     immortal = {keys.sea_index(), keys.sea_holds(), keys.sea_ends(), keys.cases("sea"), keys.moderation_log("sea")}
+    immortal.add(keys.tombstones("sea"))
     immortal |= {keys.sea_bottle(bottle_id) for bottle_id, bottle in bottles.items() if bottle["state"] in "fp"}
     for raw in await state.call("KEYS", "{sea}:*"):
         if raw.decode() not in immortal:
