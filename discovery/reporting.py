@@ -25,8 +25,8 @@ from discovery.store.writer import Writer
 from discovery.suspensions import HOLD, WITHOUT_END_MS
 
 HOLD_AT = 3  # distinct reporters
+_TARGETS = (b"u:", b"b:")
 KEPT_MS = 90 * DAY_MS  # reports, cases and what is under review, from the last report on
-_OPERATION_MS = DAY_MS
 
 _OPEN = Script("report_open")
 _USER = JoinedScript("report_user", "report_case")
@@ -104,11 +104,11 @@ class Reports:
 
     async def _open(self, report: _Report, key: str) -> None:
         shards, person, target = self._writer.shards, report.person, report.target
-        operation = shards.report_operation(person, self._sealer.id128("report operation", person, key)[:16])
+        operation = self._sealer.id128("report operation", person, key)
         fingerprint = self._sealer.id128("report fingerprint", target.name, report.reason, report.note)
         row = orjson.dumps({"id": report.id, "reason": report.reason, "note": report.note})
-        args: list[bytes | str | int] = [fingerprint, target.name, row, self._per_day, KEPT_MS, _OPERATION_MS]
-        status, now_ms = await self._writer.run(_OPEN, [shards.reports(person), operation], args)
+        args: list[bytes | str | int] = [operation, fingerprint, target.name, row, self._per_day, KEPT_MS]
+        status, now_ms = await self._writer.run(_OPEN, [shards.reports(person)], args)
         if status == b"reused":
             raise KeyReused("this Idempotency-Key was used for another report")
         if status == b"quota":
@@ -165,8 +165,20 @@ class Reports:
     async def made_by(self, user: str) -> list[MadeReport]:
         """Every report that this human made and that is still kept, newest first. Raises StateAway."""
         flat = await self._writer.state.call("HGETALL", self._writer.shards.reports(self._people.person_key(user)))
-        found = [_made(name.decode(), value) for name, value in zip(flat[::2], flat[1::2], strict=True) if b":" in name]
+        found = [
+            _made(name.decode(), value)
+            for name, value in zip(flat[::2], flat[1::2], strict=True)
+            if name[:2] in _TARGETS
+        ]
         return sorted(found, key=lambda made: -made.at_ms)
+
+    async def forget(self, user: str, human: str) -> None:
+        """For an erasure: the reports that the account (or ``human``, when given) made, and what of its own case is of
+        its person. What others reported stays, as evidence, for as long as cases are kept. Raises StateAway."""
+        shards, call = self._writer.shards, self._writer.state.call
+        for person in {user, human} - {""}:
+            await call("DEL", shards.reports(person))
+        await call("HDEL", shards.case(user), "held", "appeal", "appeal_of", "appeal_id")
 
 
 def _made(name: str, value: bytes) -> MadeReport:

@@ -45,18 +45,18 @@ class Shards:
         return f"{self._tag(user)}:m:{user}"
 
     def reports(self, person: str) -> str:
-        """Hash. Target that this human reported -> ms (13 digits) and JSON of the report; ``day`` and ``today`` are the
-        quota. TTL 90 days from the last report; older ones go one by one when there are more than 1,000."""
+        """Hash. Target that this human reported -> ms (13 digits) and JSON of the report; operations, and ``day`` and
+        ``today`` for the quota. TTL 90 days from the last report; what is older goes when there are 1,000 fields."""
         return f"{self._tag(person)}:rep:{person}"
-
-    def report_operation(self, person: str, key_hash: str) -> str:
-        """String. Fingerprint of one idempotent report. TTL 24 h, as the API promises for the key."""
-        return f"{self._tag(person)}:rop:{key_hash}:{person}"
 
     def case(self, user: str) -> str:
         """Hash. What was reported about a person, by keyed hash of the reporter (1,000 at most), the appeal, and how it
         was decided. TTL 90 days from the last report, appeal or decision: evidence is kept no longer."""
         return f"{self._tag(user)}:case:{user}"
+
+    def requests(self, person: str) -> str:
+        """Hash. ``day`` (hive time) and hashes of those whom this human asked for a friendship on it. TTL two days."""
+        return f"{self._tag(person)}:rq:{person}"
 
     def operation(self, user: str, purpose: str, key_hash: str) -> str:
         """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""

@@ -64,6 +64,8 @@ class Folded:
             pair = self.blocks.fold(orjson.dumps(content), now_ms)
             if pair is not None:
                 self.friendships.decline(*pair, now_ms)
+        elif entry.kind == "m":
+            self.people.fold_mute(content)
         elif entry.kind == "c":
             self.presence.fold_clear(content, now_ms)
             self.friendships.precise.end_all(self.people.slot_or_new(content))
@@ -114,6 +116,8 @@ class Folded:
             found.setdefault(ids[slot], {})["person"] = person
         for slot, zones in self.people.quiet_zones.standing().items():
             found.setdefault(ids[slot], {})["quiet zones"] = zones
+        for slot, others in self.people.mutes.standing().items():
+            found.setdefault(ids[slot], {})["mutes"] = others
         for slot, until in self.people.suspensions.items():
             if max(until.values(), default=0) > self.presence.stranger_edge_ms:
                 found.setdefault(ids[slot], {})["suspensions"] = until
@@ -121,6 +125,9 @@ class Folded:
         for slot, precise in self.friendships.precise.standing(crossed_ms).items():
             shares = {ids[other]: share for other, share in precise.shares.items()}
             found.setdefault(ids[slot], {})["precise"] = (precise.cell, shares)
+        for slot, today in self.people.shown.items():
+            if today.day >= self.presence.stranger_edge_ms // 86_400_000:
+                found.setdefault(ids[slot], {})["was shown"] = (today.day, {ids[other] for other in today.others})
         for slot, shown in self.friendships.standing().items():
             found.setdefault(ids[slot], {})["shows"] = {ids[other]: half for other, half in shown.items()}
         for slot, names in self.blocks.standing().items():
@@ -151,6 +158,8 @@ class Folded:
                 "blocked names": self.blocks.names(slot),
                 "blocked": self.named(self.blocks.either_way(slot)),
                 "newest": self.by_newest(slot),
+                "muted": self.named(self.people.muted(slot)),
+                "withheld": slot in self.people.withheld("nearby", now_ms),
             }
         return told
 
@@ -194,7 +203,20 @@ class History:
     def act(self, user: str) -> tuple[str, Any]:
         kind = self.draws.choice(
             ["reports"] * 4
-            + ["shake", "settings", "settings", "app", "half", "half", "share", "share", "block", "clear"]
+            + [
+                "shake",
+                "settings",
+                "settings",
+                "app",
+                "half",
+                "half",
+                "share",
+                "share",
+                "block",
+                "clear",
+                "mute",
+                "moderated",
+            ]
         )
         return getattr(self, f"_{kind}")(user)  # type: ignore[no-any-return]
 
@@ -248,6 +270,13 @@ class History:
         other = self.draws.choice([other for other in USERS if other != user])
         name = self.draws.choice([other, other, f"bottle:{self.draws.randrange(3)}"])
         return "x", [user, name, self.draws.choice([other, other, None])]
+
+    def _mute(self, user: str) -> tuple[str, Any]:
+        return "m", [user, self.draws.choice([*USERS, "unknown"]), self.draws.random() < 0.7]
+
+    def _moderated(self, user: str) -> tuple[str, Any]:
+        until_ms = self.draws.choice([0, self.now_ms + 1000, self.now_ms + 10**12])
+        return "s", {"u": user, "moderated": {self.draws.choice(["hold", "moderator nearby"]): until_ms}}
 
     def _clear(self, user: str) -> tuple[str, Any]:
         return "c", user

@@ -11,12 +11,11 @@ if act == 'remove' then
   if state == 'f' then leave_index(tonumber(b[5])) end
   redis.call('ZREM', HOLDS, id)
   redis.call('ZREM', ENDS, id)
-  redis.call('ZREM', mine_key(b[3]), 't' .. id)
   if b[4] then redis.call('ZREM', mine_key(b[4]), 'p' .. id) end
   redis.call('DEL', replies_key(id))
   redis.call('HDEL', BOTTLE, 'text', 'lang', 'was', 'hid', 'holder', 'hperson', 'until')
   redis.call('HSET', BOTTLE, 'state', 'd')
-  redis.call('PEXPIREAT', BOTTLE, whole(now + DAY))  -- as of a deleted one: a repeated throw finds the stub
+  redis.call('PEXPIREAT', BOTTLE, whole(now + DAY))  -- a stub, as of a deleted one: bottle_delete.lua
 elseif state == 'm' then
   redis.call('HDEL', BOTTLE, 'was')
   redis.call('HSET', BOTTLE, 'state', b[2])

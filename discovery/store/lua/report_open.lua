@@ -1,33 +1,42 @@
 -- First step of a report: one for each reporter and target, and so many a day.
--- KEYS: reports (hash), operation row, both of the tag of the reporter's person.
--- ARGV: fingerprint, target, report (JSON), reports a day, ms that reports are kept, ms that the operation is kept.
+-- KEYS: reports (hash) of the reporter's person.
+-- ARGV: operation (hash of its key), fingerprint, target, report (JSON), reports a day, ms that reports are kept.
 -- Returns {'new' | 'same' | 'reused' | 'quota', server time in ms}.
+-- Fields: 'u:' or 'b:' and a target -> report, 'o:' and an operation -> fingerprint, both behind 13 digits of ms.
 local DAY, MANY = 86400000, 1000
+local REPORTS = KEYS[1]
+local operation, fingerprint, target, report = 'o:' .. ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local allowed, kept = tonumber(ARGV[5]), tonumber(ARGV[6])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local known = redis.call('GET', KEYS[2])
-if known and known ~= ARGV[1] then return {'reused', now} end
+local stamp = string.format('%013.0f', now)
 
--- Reports older than they are kept go when there are many: the key itself only ends with its last one.
+-- What is older than it is kept goes when there is much: the key itself only ends with its last report.
 local function forget_old()
-  local oldest = now - tonumber(ARGV[5])
-  local flat = redis.call('HGETALL', KEYS[1])
+  local flat = redis.call('HGETALL', REPORTS)
   for i = 1, #flat, 2 do
-    local at = tonumber(string.sub(flat[i + 1], 1, 13))
-    if string.find(flat[i], ':', 1, true) and at < oldest then redis.call('HDEL', KEYS[1], flat[i]) end
+    local kind = string.sub(flat[i], 1, 2)
+    local oldest = now - (kind == 'o:' and DAY or kept)
+    if string.sub(kind, 2) == ':' and tonumber(string.sub(flat[i + 1], 1, 13)) < oldest then
+      redis.call('HDEL', REPORTS, flat[i])
+    end
   end
 end
 
+local known = redis.call('HGET', REPORTS, operation)
+if known and tonumber(string.sub(known, 1, 13)) >= now - DAY and string.sub(known, 14) ~= fingerprint then
+  return {'reused', now}
+end
+if redis.call('HLEN', REPORTS) > MANY then forget_old() end
 local status = 'same'
-if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then
+if redis.call('HEXISTS', REPORTS, target) == 0 then
   local day = math.floor(now / DAY)
-  local quota = redis.call('HMGET', KEYS[1], 'day', 'today')
+  local quota = redis.call('HMGET', REPORTS, 'day', 'today')
   local used = tonumber(quota[1]) == day and tonumber(quota[2]) or 0
-  if used >= tonumber(ARGV[4]) then return {'quota', now} end
-  if redis.call('HLEN', KEYS[1]) > MANY then forget_old() end
-  redis.call('HSET', KEYS[1], 'day', day, 'today', used + 1, ARGV[2], string.format('%013.0f', now) .. ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  if used >= allowed then return {'quota', now} end
+  redis.call('HSET', REPORTS, 'day', day, 'today', used + 1, target, stamp .. report)
+  redis.call('PEXPIRE', REPORTS, kept)
   status = 'new'
 end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[6])
+if redis.call('HLEN', REPORTS) <= MANY * 10 then redis.call('HSET', REPORTS, operation, stamp .. fingerprint) end
 return {status, now}
