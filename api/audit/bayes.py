@@ -1,7 +1,7 @@
 """AX: the attacker who knows the algorithm. It keeps every cell that explains all answers, and asks what splits them
 best; it subsumes A1 to A7 on a service that answers from cells, as no answer depends on more than the cell.
 
-What is left at the end is the posterior: particles some 100 m apart in the cells that explain everything, each as
+What is left at the end is the posterior: particles some 130 m apart in the cells that explain everything, each as
 likely as the next. If a service answers from anything finer, its answers contradict the model, and cells run out.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.audit.oracle import Guess, Observer, Oracle, Prior, Sighting
-from api.audit.plane import Floats, distances_from, moved, offset_m
+from api.audit.plane import Floats, distances_from, moved, moved_each, offset_m
 from api.audit.ranging import WIDEST_NEARBY_M
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, STRANGER_RESOLUTION
@@ -25,7 +25,7 @@ _OUTSIDE = len(STRANGER_BANDS_M) - 1
 _MARGIN_M = 3000.0  # the cell of somebody at the prior's border may have its centre beyond it
 _OBSERVERS_BEYOND_M = 6000.0
 _ENOUGH_BITS = 1e-9
-_PARTICLES_A_SIDE = 48
+_PARTICLES_A_SIDE = 36
 _SHAKERS = 19
 
 
@@ -37,6 +37,7 @@ class Model:
     observers: Cells
     candidates: Cells
     bands: NDArray[np.int8]
+    first: tuple[int, float]  # the best observer to begin with, and how many bits it is expected to tell
 
 
 @lru_cache(maxsize=16)
@@ -47,7 +48,7 @@ def model_of(prior: Prior) -> Model:
     observers, _ = cells.disk(center, prior.radius_m + _OBSERVERS_BEYOND_M)
     lats, lons = cells.centers(candidates)
     bands = np.stack([shown_bands(one, lats, lons) for one in zip(*cells.centers(observers), strict=True)])
-    return Model(observers, candidates, bands)
+    return Model(observers, candidates, bands, _best_observer(bands))
 
 
 def shown_bands(observer: tuple[float, float], lats: Floats, lons: Floats) -> NDArray[np.int8]:
@@ -116,11 +117,10 @@ class Particles:
         reach_m = 1.2 * float(np.max(np.abs([offset_m(origin, (lat, lon)) for lat, lon in corners])))
         line = np.linspace(-reach_m, reach_m, _PARTICLES_A_SIDE)
         east, north = (axis.ravel() for axis in np.meshgrid(line, line))
-        points = [moved(origin, e, n) for e, n in zip(east.tolist(), north.tolist(), strict=True)]
-        lats, lons = np.array(points).T
+        lats, lons = moved_each(origin, east, north)
         friend_cells = cells.cells_of(lats, lons, FRIEND_RESOLUTION)
         parents = cells.parents(friend_cells, STRANGER_RESOLUTION)
-        return cls(origin, east, north, lats.copy(), lons.copy(), friend_cells, parents)
+        return cls(origin, east, north, lats, lons, friend_cells, parents)
 
     def middle(self, some: NDArray[np.bool_]) -> Guess:
         """The mean of some of them."""
@@ -136,7 +136,7 @@ async def infer(oracle: Oracle, prior: Prior) -> Posterior:
     model = model_of(prior)
     left = np.arange(model.candidates.size)
     while left.size > 1:
-        at, bits = _best_observer(model, left)
+        at, bits = model.first if left.size == model.candidates.size else _best_observer(model.bands[:, left])
         if bits < _ENOUGH_BITS:
             break
         [observer] = await oracle.observers([cells.center(int(model.observers[at]))])
@@ -145,9 +145,8 @@ async def infer(oracle: Oracle, prior: Prior) -> Posterior:
     return Posterior(model.candidates[left], prior)
 
 
-def _best_observer(model: Model, left: NDArray[np.int64]) -> tuple[int, float]:
+def _best_observer(bands: NDArray[np.int8]) -> tuple[int, float]:
     """The observer with the largest expected information (bits) about which of the cells left it is."""
-    bands = model.bands[:, left]
     shares = np.stack([(bands == band).mean(axis=1) for band in range(_OUTSIDE + 1)])
     bits = -np.sum(shares * np.log2(np.where(shares > 0, shares, 1.0)), axis=0)
     at = int(np.argmax(bits))

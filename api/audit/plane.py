@@ -37,6 +37,16 @@ def moved(origin: Point, east_m: float, north_m: float) -> Point:
     return destination(origin, math.degrees(math.atan2(east_m, north_m)), math.hypot(east_m, north_m))
 
 
+def moved_each(origin: Point, east_m: Floats, north_m: Floats) -> tuple[Floats, Floats]:
+    """``moved`` of n offsets: latitudes and longitudes, f64[n]."""
+    lat, lon = math.radians(origin[0]), math.radians(origin[1])
+    angle, course = np.hypot(east_m, north_m) / EARTH_RADIUS_M, np.arctan2(east_m, north_m)
+    sin_lat = math.sin(lat) * np.cos(angle) + math.cos(lat) * np.sin(angle) * np.cos(course)
+    y, x = np.sin(course) * np.sin(angle) * math.cos(lat), np.cos(angle) - math.sin(lat) * sin_lat
+    lons = np.degrees(lon + np.arctan2(y, x))
+    return np.degrees(np.arcsin(np.clip(sin_lat, -1.0, 1.0))), (lons + 180.0) % 360.0 - 180.0
+
+
 def cover(center: Point, radius_m: float, disc_m: float) -> list[Point]:
     """Centres of discs of radius ``disc_m`` that cover a disc, nearest first: the honeycomb, whose hexagons have the
     circumradius ``disc_m`` (a little less, against the bend of the sphere)."""

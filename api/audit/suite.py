@@ -39,21 +39,21 @@ _RADAR = partial(ranging.trilaterate, ask=ranging.by_radar)
 
 ATTACKS = (
     Attack("A1 trilateration, 3 places", ranging.trilaterate),
-    Attack("A1 trilateration, 6 places", partial(ranging.trilaterate, places=6)),
+    Attack("A1 trilateration, 6 places", partial(ranging.trilaterate, places=6), share=0.5),
     Attack("A1 trilateration by radar, area friends", partial(_RADAR, precision="area")),
     Attack("A1 trilateration by radar, near friends", partial(_RADAR, precision="near"), near=True),
     Attack("A2 flip of the shown distance", rays.flip_number),
     Attack("A3 in the list of 20 km or not", rays.flip_list),
-    Attack("A3 listed at all or not", partial(rays.flip_list, radius_m=50_000), share=0.2),
-    Attack("A3 on the radar or not", rays.flip_radar),
-    Attack("A3 shake matched or not", rays.flip_shake, share=0.5, shakes=True),
-    Attack("A4 discs over 50 km, then A3", cover.search_and_flip),
+    Attack("A3 listed at all or not", partial(rays.flip_list, radius_m=50_000), share=0.05),
+    Attack("A3 on the radar or not", rays.flip_radar, share=0.5),
+    Attack("A3 shake matched or not", rays.flip_shake, share=0.2, shakes=True),
+    Attack("A4 discs over 50 km, then A3", cover.search_and_flip, share=0.5),
     Attack("A5 order of two", order.compare_in_list, share=0.5),
     Attack("A5 order by cursor", order.compare_by_cursor, share=0.5),
     Attack("A6 cut after K", order.compare_by_cut, share=0.5),
     Attack("A7 averaging 300", partial(ranging.trilaterate, repeats=100), share=0.1),
-    Attack("A7 averaging 3,000", partial(ranging.trilaterate, repeats=1000), share=0.1),
-    Attack("A16 all features together", _everything, near=True, share=0.5, shakes=True),
+    Attack("A7 averaging 3,000", partial(ranging.trilaterate, repeats=1000), share=0.02),
+    Attack("A16 all features together", _everything, near=True, share=0.2, shakes=True),
     Attack("AX white box, Bayesian", _white_box),
 )
 

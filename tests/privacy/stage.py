@@ -30,7 +30,7 @@ WINDOW_MS = 5000
 _TTL_S = 28_800
 _FRIENDS_FOR_MS = 20 * 86_400_000
 _MOST = 100
-_AT_ONCE = 32
+_AT_ONCE = 16
 
 
 class MemoryState:

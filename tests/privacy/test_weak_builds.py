@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from api.audit import cover, order, ranging, rays
@@ -121,7 +121,7 @@ async def test_the_white_box_notices_answers_finer_than_cells(seed: int) -> None
         shares = [(await infer(BandsOfExact(one.point), one.site.prior)).share_of(one.stranger_cell) for one in victims]
         noticed = sum(share < 1.0 for share in shares)
         run.rows.append({"victims": len(victims), "noticed": noticed})
-        assert noticed >= 1  # one would turn T2 red
+        assert noticed >= 4  # one would turn T2 red
 
 
 async def test_a_lattice_laid_anew_each_session_is_intersected(seed: int) -> None:
@@ -162,12 +162,12 @@ async def test_resolutions_snapped_apart_are_put_together(seed: int) -> None:
 async def test_snapping_without_hysteresis_flaps(seed: int) -> None:
     """A15: static people with a GPS of 8 m are seen to change cells more than once a day."""
     draws = random.Random(seed)
-    points = [draw_victim(site, draws).point for site in SITES for _ in range(25)]
+    points = [draw_victim(site, draws).point for site in SITES for _ in range(60)]
     with reported("T8 no hysteresis, A15", seed, len(points)) as run:
-        flapping = 0
+        flapping, noise = 0, np.random.default_rng(seed)
         for point in points:
-            seen = flapping_cells(point, _REPORTS, 8.0, draws)
-            flapping += sum(a != b for a, b in pairwise(seen)) > _DAYS
+            seen = flapping_cells(point, _REPORTS, 8.0, noise)
+            flapping += int(np.count_nonzero(seen[1:] != seen[:-1])) > _DAYS
         share = flapping / len(points)
         run.rows.append({"users": len(points), "share flapping": share, "at least": 0.04})
         assert share >= 0.04

@@ -7,11 +7,14 @@ import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from api.audit.oracle import Observer, Point, Sighting
 from api.audit.plane import moved, offset_m
 from geo import cells
 from geo.privacy import FRIEND_RESOLUTION, PRECISION_RESOLUTION, STRANGER_BANDS_M
-from geo.sphere import great_circle_m
+from geo.sphere import EARTH_RADIUS_M, great_circle_m
 from tests.privacy.stage import VICTIM
 
 _SHAKE_M = 5000
@@ -131,8 +134,10 @@ def fresh_lattice(victim: Point, origin: Point, sessions: int, side_m: float, dr
     return shown
 
 
-def flapping_cells(victim: Point, reports: int, sigma_m: float, draws: random.Random) -> list[int]:
-    """The cells of resolution 8 of noisy reports of somebody who does not move, snapped without hysteresis."""
-    points = [moved(victim, draws.gauss(0.0, sigma_m), draws.gauss(0.0, sigma_m)) for _ in range(reports)]
-    lats, lons = [point[0] for point in points], [point[1] for point in points]
-    return [int(cell) for cell in cells.cells_of(lats, lons, FRIEND_RESOLUTION)]
+def flapping_cells(victim: Point, reports: int, sigma_m: float, draws: np.random.Generator) -> NDArray[np.uint64]:
+    """The cells of resolution 8, uint64[reports], of noisy reports of somebody who does not move, snapped without
+    hysteresis."""
+    degrees_m = math.radians(1.0) * EARTH_RADIUS_M
+    lats = victim[0] + draws.normal(0.0, sigma_m / degrees_m, reports)
+    lons = victim[1] + draws.normal(0.0, sigma_m / degrees_m / math.cos(math.radians(victim[0])), reports)
+    return cells.cells_of(lats, (lons + 180.0) % 360.0 - 180.0, FRIEND_RESOLUTION)
