@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 
 from discovery.bottle_records import DAY_MS, is_bottle_id
-from discovery.errors import KeyReused, QuotaExceeded
+from discovery.errors import Erased, KeyReused, QuotaExceeded
 from discovery.people import People
 from discovery.presence import Presence
 from discovery.safety import Safety
@@ -90,7 +90,7 @@ class Reports:
     async def report(self, reporter: str, key: str, target: Target, reason: str, note: str) -> str:
         """Report once; the same target again is the first report again. Returns its id.
 
-        Raises KeyReused, QuotaExceeded, StateAway.
+        Raises KeyReused, QuotaExceeded, Erased, StateAway.
         """
         person = self._people.person_key(reporter)
         report_id = self._sealer.id128("report", person, target.name)
@@ -100,7 +100,16 @@ class Reports:
             await self._report_user(report)
         elif is_bottle_id(target.id):
             await self._report_bottle(report)
+        await self._require_alive(report)
         return report_id
+
+    async def _require_alive(self, report: _Report) -> None:
+        """Who was erased meanwhile leaves no record behind. Raises Erased."""
+        try:
+            self._writer.lives.require(report.reporter)
+        except Erased:
+            await self.forget(report.reporter, "")
+            raise
 
     async def _open(self, report: _Report, key: str) -> None:
         shards, person, target = self._writer.shards, report.person, report.target
