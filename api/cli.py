@@ -100,6 +100,8 @@ def _serve_settings(workers: int | None, demo: bool) -> "Settings":
         overrides["log_level"] = "warning"  # a line a request would bury what the demo prints to be tried
     if demo and not os.environ.get(f"{PREFIX}SPEED_LIMIT"):
         overrides["speed_limit"] = False  # who tries it jumps about
+    if demo and not os.environ.get(f"{PREFIX}EXPOSURE_CAPS"):
+        overrides["exposure_caps"] = False  # and looks every few seconds, in epochs of half a minute
     settings = load_settings(**overrides)
     if not demo and settings.epoch_s < DECLARED_EPOCH_S:
         _say(
@@ -122,14 +124,19 @@ def _serve(settings: "Settings", host: str, port: int, demo: bool) -> int:
     if demo:
         _say("building the demo world: progress follows, then what to try")
     on_ready = partial(_announce_demo, settings, host) if demo else partial(_announce, host)
-    return supervise(plan, partial(_work, settings, run), partial(_live_demo, settings, run), on_ready, _prepare)
+    live_demo, prepare = partial(_live_demo, settings, run), partial(_prepare, settings)
+    return supervise(plan, partial(_work, settings, run), live_demo, on_ready, prepare)
 
 
-def _prepare() -> None:
-    """Import once what every child needs: forked children share it."""
+def _prepare(settings: "Settings") -> None:
+    """Import and load once what every child needs: forked children share it."""
     _load_kernels()
     import api.demo.run
     import api.worker  # noqa: F401
+    from api.sparse_areas import load_sparse_areas
+
+    if settings.sparse_areas:
+        load_sparse_areas(settings.data_dir)
 
 
 def _work(settings: "Settings", run: str, context: "WorkerContext") -> None:

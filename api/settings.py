@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     rate_limits: Switch = Field(True, description="on|off: limits of requests a second. They come with the next issue.")
     sparse_areas: Switch = Field(
         False,
-        description="on|off: strangers see coarser cells where few people live, by a table made from GeoNames at start.",
+        description="on|off: strangers see coarser cells where few people live, by a table made of GeoNames at start.",
     )
     speed_limit: Switch = Field(
         True,

@@ -21,6 +21,7 @@ from api.fail_closed import PromptProtocol
 from api.main import create_admin_app, create_app
 from api.metrics import AtWork, Metrics, half_seconds, two_digits
 from api.settings import Settings
+from api.sparse_areas import load_sparse_areas
 from api.supervisor import WorkerContext
 from discovery.errors import StateAway
 from discovery.hive import Hive, Rules
@@ -56,6 +57,7 @@ def build_hive(state: State, settings: Settings) -> Hive:
         shake_window_ms=round(1000 * settings.shake_window_s),
         require_age=settings.require_age,
         speed_limit=settings.speed_limit,
+        sparse_areas=load_sparse_areas(settings.data_dir) if settings.sparse_areas else None,
         bottle_throws_per_day=settings.bottle_throws_per_day,
         bottle_picks_per_day=settings.bottle_picks_per_day,
         quick_deadline_s=settings.quick_deadline_s,

@@ -12,8 +12,6 @@ from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
-from geo.crowd import BandsAround
-from geo.privacy import STRANGER_BANDS_M, bands_within
 
 _CURSOR = struct.Struct("<qIBQ")  # stranger edge, radius, band, offset on the circle
 _PURPOSE = "nearby"
@@ -62,9 +60,9 @@ class Nearby:
         await self._positions.require_visibility(viewer, EVERYONE)
         now_ms = self._positions.now_ms
         after = None if cursor is None else self._open(cursor, user, radius_m)
-        cell = self._presence.stranger_cell(viewer)
+        around, borders = self._presence.bands_around(self._presence.stranger_cell(viewer), radius_m)
         slots, bands, offsets = self._presence.crowd(now_ms).page(
-            BandsAround(cell, bands_within(radius_m)),
+            around,
             self._presence.viewer_key(viewer),
             after,
             limit + 1,
@@ -74,13 +72,11 @@ class Nearby:
         )
         more = len(slots) > limit
         last = (int(bands[limit - 1]), int(offsets[limit - 1])) if more else None
-        found = [self._neighbour(int(slot), int(band)) for slot, band in zip(slots[:limit], bands[:limit], strict=True)]
+        shown = zip(slots[:limit].tolist(), bands[:limit].tolist(), strict=True)
+        found = [Neighbour(self._people.ids[slot], *borders[band]) for slot, band in shown]
         return NearbyPage(
             found, self._presence.stranger_edge_ms, None if last is None else self._seal(user, radius_m, last)
         )
-
-    def _neighbour(self, slot: int, band: int) -> Neighbour:
-        return Neighbour(self._people.ids[slot], STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
 
     def _excluded(self, viewer: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         """Self, the blocked, whom the viewer muted, and accepted friends: those are in radar, and a hidden one must not

@@ -32,6 +32,7 @@ class PositionView:
     finest: tuple[int, str] | None  # cell and the audience that sees it
     visibility: str
     in_quiet_zone: bool
+    published_uncertainty_m: float
 
 
 @dataclass(slots=True, frozen=True)
@@ -152,6 +153,7 @@ class Positions:
             self._finest(slot, now_ms),
             VISIBILITIES[self._people.visibility_at(slot, now_ms)],
             self._presence.in_quiet_zone(slot),
+            self._presence.stranger_uncertainty_m(slot),
         )
 
     def _finest(self, slot: int, now_ms: int) -> tuple[int, str] | None:

@@ -13,6 +13,7 @@ that questions see one edge; a shard that is being restored crosses alone, and u
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,18 @@ from numpy.typing import NDArray
 from discovery.people import People, grown
 from discovery.reports import JUMP, ReportBatch, chosen, joined
 from geo import cells
-from geo.crowd import Crowd
+from geo.crowd import BandsAround, Crowd
 from geo.kernels import keyed, presence
-from geo.privacy import PRECISION_RESOLUTION, STRANGER_RESOLUTION, Epochs
+from geo.mixed_bands import Band, MixedBandsAround, pair
+from geo.privacy import (
+    PRECISION_RESOLUTION,
+    STRANGER_BANDS_M,
+    STRANGER_RESOLUTION,
+    Epochs,
+    bands_within,
+    uncertainty_m,
+)
+from geo.sparse import SparseAreas
 
 _DELTA_LIMIT = 2048  # a first appearance costs each query a few ns; past this a rebuild is cheaper
 _DIGESTS_KEPT = 16
@@ -30,6 +40,7 @@ _STRANGER_EPOCHS = 3
 _EVERY_SHARD = -1
 DAY_MS = 86_400_000
 _BEFORE_ANY_TICK = Epochs(1000)
+_BANDS: list[Band] = list(pairwise(STRANGER_BANDS_M))
 
 EpochKey = Callable[[int], tuple[int, int]]
 
@@ -59,10 +70,12 @@ class Presence:
     )
     """Columns that the feed of the person's shard made, and no other."""
 
-    def __init__(self, people: People, epoch_key: EpochKey) -> None:
+    def __init__(self, people: People, epoch_key: EpochKey, areas: SparseAreas | None = None) -> None:
+        """``areas``: what coarser cells strangers see where few people live; None: the same resolution everywhere."""
         capacity = len(people.hashes)
         self._people = people
         self._epoch_key = epoch_key
+        self._areas = areas
         self._edges: dict[int, ShardEdges] = {}
         self.edge_ms = 0  # the last that every shard has crossed, and the same for strangers
         self.stranger_edge_ms = 0
@@ -343,13 +356,32 @@ class Presence:
         return int(np.count_nonzero(live & ~self._people.cleared[: len(live)]))
 
     def stranger_cell(self, slot: int) -> int:
-        """The resolution-7 cell that strangers see or would see."""
-        return cells.parent(int(self.stranger[slot]), STRANGER_RESOLUTION)
+        """The cell that strangers see or would see: of resolution 7, or coarser where few people live."""
+        cell = cells.parent(int(self.stranger[slot]), STRANGER_RESOLUTION)
+        return cell if self._areas is None else self._areas.published(cell)
+
+    def bands_around(self, cell: int, radius_m: int) -> tuple[Sequence[NDArray[np.uint64]], list[Band]]:
+        """The bands around a cell that strangers see, and the borders of each. ValueError for a radius that is none."""
+        if self._areas is None:
+            return BandsAround(cell, bands_within(radius_m)), _BANDS
+        mixed = MixedBandsAround(cell, radius_m)
+        return mixed, mixed.limits
+
+    def stranger_uncertainty_m(self, slot: int) -> float:
+        """Declared uncertainty, in metres, of the cell that strangers see or would see."""
+        cell = self.stranger_cell(slot)
+        return uncertainty_m(cell) if self._areas is None else self._areas.uncertainty_m(cell)
+
+    def pair_cells(self, a: int, b: int, precision: str) -> tuple[int, int]:
+        """The cells of two friends at a precision, both as coarse as the coarser of the two."""
+        return pair(self.cell_at(a, precision), self.cell_at(b, precision))
 
     def cell_at(self, slot: int, precision: str) -> int:
         """The cell that a friend at ``precision`` sees: always a parent of the one state machine's cell."""
         if precision == "near":
             return int(self.published[slot])
+        if precision == "area":
+            return self.stranger_cell(slot)
         return cells.parent(int(self.stranger[slot]), PRECISION_RESOLUTION[precision])
 
     def coarsened(self, a: int, b: int, precision: str) -> str:
@@ -389,7 +421,9 @@ class Presence:
         self._in_crowd[:] = False
         self._left_crowd.clear()
         self._in_crowd[slots] = True
-        return Crowd(cells.parents(self.stranger[slots], STRANGER_RESOLUTION), self._member_keys(slots), slots)
+        cells7 = cells.parents(self.stranger[slots], STRANGER_RESOLUTION)
+        shown = cells7 if self._areas is None else self._areas.published_many(cells7)
+        return Crowd(shown, self._member_keys(slots), slots)
 
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
         k0, k1 = self._epoch_key(self.stranger_edge_ms)

@@ -62,5 +62,5 @@ class Radar:
         precision = self._presence.coarsened(viewer, other, seen_at)
         if precision == "hidden":
             return None
-        here, there = self._presence.cell_at(viewer, precision), self._presence.cell_at(other, precision)
+        here, there = self._presence.pair_cells(viewer, other, precision)
         return Blip(self._people.ids[other], precision, cells.distance_m(here, there), there)

@@ -17,16 +17,18 @@ from discovery.reports import Report, pack
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
-from discovery.shake_fold import ShakeFold
+from discovery.shake_fold import Match, ShakeFold
 from discovery.store.feed import Follower
 from discovery.store.life_script import LifeScript
 from discovery.store.writer import FOLD_DEADLINE_S, Writer, append, look_again
 from geo import cells
-from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
+from geo.mixed_bands import first_band_m
+from geo.privacy import FRIEND_RESOLUTION, ExactPoint, snap
 
 OPERATION_TTL_MS = 86_400_000
 REACHES = ("nearby", "anywhere")
 ANYWHERE_BAND = 2
+_BORDERS_M = {0: (0, 3000), 1: (3000, 5000), 3: (0, first_band_m(6)), 4: (0, first_band_m(5))}
 _TICK_S = 0.3  # a tick moves hive time at least every 250 ms
 
 _OPEN = LifeScript("shake_open")
@@ -239,7 +241,7 @@ class Shakes:
         never |= self._people.withheld("shake", self._writer.now_ms)
         found = self._fold.matches(shake_hash)
         shown = (match for match in found if match.person and self._people.slot(match.person) not in never)
-        return [_match(match.person, match.band) for match in shown if not self._people.is_gone(match.person)]
+        return [_shown(match) for match in shown if not self._people.is_gone(match.person)]
 
     def _shake_id(self, user: str, key: str) -> str:
         """A key that an earlier life of the id used names another shake in this one."""
@@ -256,7 +258,7 @@ def _hash_in(shake_id: str) -> int:
     return int(shake_id[:16], 16)
 
 
-def _match(person: str, band: int) -> ShakeMatch:
-    if band == ANYWHERE_BAND:
-        return ShakeMatch(person, None, None)
-    return ShakeMatch(person, STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
+def _shown(match: Match) -> ShakeMatch:
+    if match.band == ANYWHERE_BAND:
+        return ShakeMatch(match.person, None, None)
+    return ShakeMatch(match.person, *_BORDERS_M[match.band])

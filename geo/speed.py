@@ -12,7 +12,7 @@ MAX_SPEED_M_PER_S: Final = 80.0
 
 # A point lies at most about an edge from its cell's centre, and at most 100 m more outside its kept cell: of the
 # distance between two centres, two edges may be none of the person's movement.
-_SLACK_M: Final = 2.0 * h3.average_hexagon_edge_length(FRIEND_RESOLUTION, unit="m")
+_SLACK_M: Final[float] = 2.0 * h3.average_hexagon_edge_length(FRIEND_RESOLUTION, unit="m")
 
 
 def implausible(from_cell: int, to_cell: int, elapsed_ms: int) -> bool:
@@ -22,4 +22,5 @@ def implausible(from_cell: int, to_cell: int, elapsed_ms: int) -> bool:
     """
     if from_cell == to_cell:
         return False
-    return cells.distance_m(from_cell, to_cell) - _SLACK_M > MAX_SPEED_M_PER_S * elapsed_ms / 1000
+    moved_m = cells.distance_m(from_cell, to_cell) - _SLACK_M
+    return moved_m > MAX_SPEED_M_PER_S * elapsed_ms / 1000

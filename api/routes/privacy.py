@@ -62,7 +62,7 @@ async def get_privacy(request: Request) -> Response:
 def _audience(audience: Audience, epoch_s: float) -> dict[str, object]:
     resolution = audience.resolution
     live = resolution is None or not audience.at_edges
-    found = {
+    found: dict[str, object] = {
         "audience": audience.name,
         "resolution": resolution,
         "uncertainty_m": None,
