@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".nearhive"), description="Directory of the embedded state and of the secrets made at first start."
     )
+    erasure_log: Path | None = Field(
+        None,
+        description="File that remembers erasures (keyed hashes) outside of what is copied and put back, so that an older "
+        "copy brings nobody back; absent = DATA_DIR with .erased behind its name.",
+    )
     jwt_secret: SecretStr | None = Field(
         None, description="Key of end users' HS256 tokens, at least 32 bytes. Absent: made once in DATA_DIR."
     )
@@ -91,7 +96,9 @@ class Settings(BaseSettings):
         description="on|off: refuse moves between cells faster than 80 m/s, but one a day. The demo has it off.",
     )
     exposure_caps: Switch = Field(
-        True, description="on|off: caps on how many people one caller is shown. They come with the next issue."
+        True,
+        description="on|off: a day, one human is shown one stranger in at most 6 stranger epochs, in the first week at "
+        "most 50 strangers, is answered from at most 30 cells, and makes at most 20 friend requests. The demo has it off.",
     )
     shake_window_s: float = Field(
         5.0, gt=0, le=60, allow_inf_nan=False, description="Two shakes match when they lie within so many seconds."
@@ -200,6 +207,12 @@ class Settings(BaseSettings):
         if value:
             parse_bind(value)
         return value
+
+    @property
+    def erasures(self) -> Path:
+        """Where erasures are logged."""
+        data_dir = self.data_dir.absolute()
+        return self.erasure_log or data_dir.with_name(f"{data_dir.name}.erased")
 
     def admin_address(self, public_port: int) -> tuple[str, int]:
         """(host, port) of the admin server. ValueError when the default would lie beyond 65535."""

@@ -161,6 +161,18 @@ class QuotaExceeded(Refused):
         self.retry_after_s = retry_after_s
 
 
+class CellsUsedUp(QuotaExceeded):
+    """The caller asked for strangers from as many places as one may in a day."""
+
+    code = "too_many_places"
+
+
+class RequestsUsedUp(QuotaExceeded):
+    """The caller asked as many people for a friendship as one may in a day."""
+
+    code = "too_many_friend_requests"
+
+
 class ImportRefused(Refused):
     """A store import with rejected rows under ``on_error=refuse``; nothing was changed."""
 

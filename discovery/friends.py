@@ -14,6 +14,7 @@ from discovery.owned_rows import OwnedRows
 from discovery.people import NOBODY, People
 from discovery.precise import LONGEST_SHARE_MS, PreciseShares, Share, share_record
 from discovery.safety import Blocks
+from discovery.request_quota import RequestQuota
 from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
@@ -86,6 +87,7 @@ class Friendships:
         hidden = was_hidden or self._people.visibility_at(slot, now_ms) == NOBODY
         if hidden or not self._people.is_adult(slot):
             self.precise.end_all(slot)
+        self.precise.fold_zones(slot)
 
     def decline(self, owner: int, other: int, now_ms: int) -> None:
         """A block ends what the blocker showed."""
@@ -196,7 +198,7 @@ class Friendships:
         """How ``other`` stands on the list of ``slot``; None when not listed."""
         mine = self.half(slot, other)
         user = self._people.ids[other]
-        asked_anew = self.counting(slot, other) is None and self._asks(other, slot)
+        asked_anew = self.counting(slot, other) is None and self.asks(other, slot)
         if mine is None or asked_anew:
             return FriendView(user, "incoming", None, None, None) if asked_anew else None
         theirs = self.half(other, slot) if self.accepted(slot, other) else None
@@ -214,7 +216,8 @@ class Friendships:
             return None
         return PRECISE if self.shows_precisely(other, slot, now_ms) else theirs.precision_at(now_ms)
 
-    def _asks(self, other: int, slot: int) -> bool:
+    def asks(self, other: int, slot: int) -> bool:
+        """Whether ``slot`` is told that ``other`` asks: not while blocked, nor in the silence after declining."""
         theirs = self.counting(other, slot)
         if theirs is None or self._blocks.between(slot, other):
             return False
@@ -231,25 +234,37 @@ class Friendships:
 class Friends:
     """The acts of a person: show, unfriend, list."""
 
-    def __init__(self, friendships: Friendships, people: People, writer: Writer) -> None:
+    def __init__(self, friendships: Friendships, people: People, writer: Writer, quota: RequestQuota) -> None:
         self._friendships = friendships
         self._people = people
         self._writer = writer
+        self._quota = quota
 
     async def show(self, user: str, other: str, precision: str, until_ms: int | None, claim: str | None) -> FriendView:
-        """Ask for a friendship, answer one, or change what ``other`` is shown."""
+        """Ask for a friendship, answer one, or change what ``other`` is shown. Raises Invalid, AdultsOnly, NotVisible,
+        NotFriends, TooManyFriends, RequestsUsedUp, StateAway."""
         if user == other:
             raise Invalid("nobody can befriend themselves", field="user")
         if precision == PRECISE:
             await self._share(user, other, until_ms, claim)
         else:
-            await self._write(user, other, precision, self._checked_until(user, precision, until_ms, claim))
+            end_ms = self._checked_until(user, precision, until_ms, claim)
+            if not self._answers(user, other):
+                await self._quota.take(user, other)
+            await self._write(user, other, precision, end_ms)
         slot, other_slot = self._people.slot(user), self._people.slot(other)
         assert slot is not None
         assert other_slot is not None
         view = self._friendships.view(slot, other_slot, self._writer.now_ms)
         assert view is not None
         return view
+
+    def _answers(self, user: str, other: str) -> bool:
+        """Whether showing ``other`` anything is no request: it stands, or answers theirs."""
+        slot, other_slot = self._people.slot(user), self._people.slot(other)
+        if slot is None or other_slot is None:
+            return False
+        return self._friendships.half(slot, other_slot) is not None or self._friendships.asks(other_slot, slot)
 
     def _checked_until(self, user: str, precision: str, until_ms: int | None, claim: str | None) -> int:
         now_ms = self._writer.now_ms
@@ -309,8 +324,8 @@ class Friends:
         return bool(self._friendships.half(slot, other_slot) or self._friendships.half(other_slot, slot))
 
     async def _write(self, user: str, other: str, precision: str, until_ms: int) -> None:
-        """The day makes asking anew after the silence a change, and so does the life of ``other``; within a day the same
-        half is none. Raises TooManyFriends."""
+        """The day makes asking anew after the silence a change, and so does the life of ``other``; within a day the
+        same half is none. Raises TooManyFriends."""
         payload = orjson.dumps([half_record(user, other, precision, until_ms, False)])
         day = self._writer.now_ms // DAY_MS
         names = [self._writer.shards.friend_halves(user), self._writer.feed_key(user)]

@@ -15,6 +15,7 @@ from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
 from discovery.erasing import Erasing
 from discovery.erasure import Erasure
+from discovery.export import Export
 from discovery.errors import StateAway
 from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friends, Friendships
@@ -169,7 +170,19 @@ class Hive:
         )
         fingerprint = self.people.secret_fingerprint
         erasures = None if rules.erasure_log is None else ErasureLog(rules.erasure_log, fingerprint)
-        self.erasure = Erasure(self.people, self.writer, self.bottles, erasures)
+        self.erasure = Erasure(self.people, self.writer, self.bottles, erasures, (self.reports.forget,))
+        self.export = Export(
+            state,
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.settings,
+            self.positions,
+            self.bottles,
+            self._shake_fold,
+        )
+        self.export.readers |= {"reports": self.reports.exported, "appeal": self.moderation.appealed}
         self.catalogue = Catalogue()
         self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
         self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from discovery.errors import BadCursor, CursorExpired
+from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
+from discovery.nearby_page import Around, NearbyPages
 from discovery.people import EVERYONE, People
 from discovery.positions import Positions
 from discovery.presence import Presence
@@ -46,6 +48,7 @@ class Nearby:
         blocks: Blocks,
         positions: Positions,
         sealer: Sealer,
+        caps: ExposureCaps,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -53,23 +56,19 @@ class Nearby:
         self._blocks = blocks
         self._positions = positions
         self._sealer = sealer
+        self._caps = caps
+        self._pages = NearbyPages(presence, caps)
 
     async def page(self, user: str, radius_m: int, limit: int, cursor: str | None) -> NearbyPage:
-        """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired."""
+        """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired, CellsUsedUp."""
         viewer = await self._positions.require_live(user)
         await self._positions.require_visibility(viewer, EVERYONE)
         now_ms = self._positions.now_ms
         after = None if cursor is None else self._open(cursor, user, radius_m)
-        around, borders = self._presence.bands_around(self._presence.stranger_cell(viewer), radius_m)
-        slots, bands, offsets = self._presence.crowd(now_ms).page(
-            around,
-            self._presence.viewer_key(viewer),
-            after,
-            limit + 1,
-            self._presence.shown_until_ms,
-            now_ms,
-            self._excluded(viewer),
-        )
+        cell = self._presence.stranger_cell(viewer)
+        self._caps.ask(viewer, cell, self._presence.stranger_edge_ms, now_ms, looks=True)
+        around, borders = self._presence.bands_around(cell, radius_m)
+        slots, bands, offsets = self._pages.page(Around(viewer, around, self._excluded(viewer), now_ms), after, limit)
         more = len(slots) > limit
         last = (int(bands[limit - 1]), int(offsets[limit - 1])) if more else None
         shown = zip(slots[:limit].tolist(), bands[:limit].tolist(), strict=True)

@@ -1,6 +1,6 @@
 """Who is known, by slot: ids, settings, ages. Folded from the feed; every question about a person starts here."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,13 @@ FOR_EVER = np.iinfo(np.int64).max
 _FIRST_CAPACITY = 1024
 
 
+class Shown(NamedTuple):
+    """Strangers (slots) whom a new account was shown on a day since 1970."""
+
+    day: int
+    others: frozenset[int]
+
+
 def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
     """A copy of ``column`` with ``capacity`` rows, the new ones zero."""
     larger = np.zeros(capacity, dtype=column.dtype)
@@ -42,6 +49,12 @@ class People:
         "age_claim",
         "cleared",
         "came",
+        "first_ms",
+        "looked_ms",
+        "looks",
+        "cells_day",
+        "cells",
+        "cell_mark",
     )
     """Columns that the feed of the person's shard made, and no other."""
 
@@ -64,6 +77,13 @@ class People:
         self.came = np.zeros(_FIRST_CAPACITY, np.bool_)  # of ids once erased: somebody took part since
         self.lives = np.zeros(_FIRST_CAPACITY, np.int32)  # erasures of the id; this and the next follow from tombstones
         self.erased_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # hive time of the last one
+        self.first_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # hive time of the first report or setting
+        self.looked_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # from here on: exposure.py
+        self.looks = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.cells_day = np.zeros(_FIRST_CAPACITY, np.int32)
+        self.cells = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.cell_mark = np.zeros(_FIRST_CAPACITY, np.uint32)
+        self.shown: dict[int, Shown] = {}
         self.tombstones = Tombstones(sealer)
         self.quiet_zones = QuietZones()
         self.mutes = Mutes()
@@ -158,10 +178,17 @@ class People:
         self.came[slots[told]] |= self.lives[slots[told]] > 0
         self.cleared[slots[(flags & OWN) != 0]] = False
 
+    def fold_first(self, slots: NDArray[np.int32], times_ms: NDArray[np.int64]) -> None:
+        """These accounts took part at these times, in ascending order: since the first the account counts as old."""
+        new = self.first_ms[slots] == 0
+        self.first_ms[slots[new][::-1]] = times_ms[new][::-1]
+
     def fold_settings(self, change: dict[str, Any], now_ms: int) -> int:
         """Apply one settings record; returns the slot."""
         slot = self.slot_or_new(change["u"])
-        self.came[slot] |= self.lives[slot] > 0
+        if "moderated" not in change:  # that is said of a person, not by them
+            self.came[slot] |= self.lives[slot] > 0
+        self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
         if "visibility" in change:
             self._fold_visibility(slot, VISIBILITIES.index(change["visibility"]), change["until"], now_ms)
         if "bottles" in change:
@@ -219,7 +246,7 @@ class People:
     def drop(self, shard: int) -> None:
         """Forget what is folded of a shard's people; slots, ids and hashes stay."""
         slots = self.of_shard(shard)
-        beside = {*self.suspensions, *self.persons, *self.quiet_zones.standing(), *self.mutes.standing()}
+        beside = {*self.suspensions, *self.persons, *self.quiet_zones.standing(), *self.mutes.standing(), *self.shown}
         self._forget(slots, [slot for slot in beside if self.shard[slot] == shard])
         self.lives[slots] = self.erased_ms[slots] = 0
         self.tombstones.drop(shard)
@@ -233,6 +260,7 @@ class People:
             self._part_from_person(slot)
             self.quiet_zones.set(slot, ())
             self.mutes.put(slot, ())
+            self.shown.pop(slot, None)
 
     def restore(
         self,
@@ -256,6 +284,8 @@ class People:
         """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes. The slot."""
         slot = self.slot_or_new(user)
         self._forget(np.array([slot]), [slot])
+        for viewer, today in self.shown.items():
+            self.shown[viewer] = today._replace(others=today.others - {slot})
         self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
         self.lives[slot], self.erased_ms[slot] = life, now_ms
         return slot

@@ -7,6 +7,7 @@ import orjson
 import structlog
 
 from discovery import reports
+from discovery.exposure import Exposure
 from discovery.friends import Friendships
 from discovery.people import NOBODY, People
 from discovery.presence import Presence
@@ -22,7 +23,7 @@ CLASS_A = frozenset("sfxcmpe")
 
 class PeopleFold:
     """Folds one shard's entries in feed order: r reports, s settings, f friend halves, x block, m mute, c clear,
-    p precise share, l live cells of those, e erasure, b stores.
+    p precise share, l live cells of those, v looks at strangers, e erasure, b stores.
 
     ``on_class_a(shard, kind, payload, now_ms)`` is told at once of an entry that somebody may be waiting for,
     ``on_stores(payload)`` of a store set that changed, ``on_erased(user)`` of somebody who was erased.
@@ -43,6 +44,7 @@ class PeopleFold:
         on_erased: Callable[[str], None] = lambda user: None,
     ) -> None:
         self._people = people
+        self._exposure = Exposure(people)
         self._presence = presence
         self._friendships = friendships
         self._blocks = blocks
@@ -59,8 +61,8 @@ class PeopleFold:
         if kind == "r":
             self._fold_reports(shard, payload, now_ms)
             return
-        if kind == "l":  # apart from all reports: it need not break a run
-            self._friendships.precise.fold_cells(payload, now_ms)
+        if kind in "lv":  # apart from all reports: they need not break a run
+            self._fold_beside(kind, payload, now_ms)
             return
         self.settle()
         if kind == "b":
@@ -89,6 +91,12 @@ class PeopleFold:
         else:
             self._presence.fold_clear(payload.decode(), now_ms)
             self._friendships.precise.end_all(self._people.slot_or_new(payload.decode()))
+
+    def _fold_beside(self, kind: str, payload: bytes, now_ms: int) -> None:
+        if kind == "l":
+            self._friendships.precise.fold_cells(payload, now_ms)
+        else:
+            self._exposure.fold(payload)
 
     def _fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
         known = self._people.slot(change["u"])

@@ -76,6 +76,11 @@ class PreciseShares:
         self._shares.drop(owner)
         self._cells.pop(owner, None)
 
+    def fold_zones(self, owner: int) -> None:
+        """``owner`` may have set quiet zones: a cell in one goes."""
+        if self.cell(owner) == 0:
+            self._cells.pop(owner, None)
+
     def expire(self, now_ms: int) -> None:
         """Forget what has ended: nobody is shown it any more, so it makes no difference when."""
         for owner in list(self._shares.owners()):
@@ -114,8 +119,12 @@ class PreciseShares:
         """Whom ``owner`` gave a share that may not have ended."""
         return list(self._shares.of(owner))
 
+    def told(self, owner: int) -> int:
+        """The cell that the feed was told last, 0 when none stands."""
+        return self._cells.get(owner, 0)
+
     def cell(self, owner: int) -> int:
         """The cell of resolution 11 as of the last report; 0 when there was none since the first share, or it lies in a
         quiet zone: there everybody who may see the owner sees `city`."""
-        cell = self._cells.get(owner, 0)
+        cell = self.told(owner)
         return 0 if self._people.quiet_zones.hold(owner, cell) else cell

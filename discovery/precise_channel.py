@@ -37,7 +37,7 @@ class PreciseChannel:
             return None
         cell = precise_cell(point)
         shown = 0 if self._people.quiet_zones.hold(slot, cell) else cell
-        return None if shown == self._friendships.precise.cell(slot) else shown
+        return None if shown == self._friendships.precise.told(slot) else shown
 
     async def _append(self, shard: int, rows: list[tuple[str, int]]) -> None:
         feed = self._writer.feeds.followers[shard]

@@ -231,6 +231,7 @@ class Presence:
             return
         now_ms = int(times_ms[-1])
         self._people.fold_claims(slots, batch.flags)
+        self._people.fold_first(slots, times_ms)
         taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
         self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms, self.edges(shard))
         # Of several rows of one person the last stays, as when each is folded alone.

@@ -31,7 +31,7 @@ from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|m|rep|case|rop:[^:]*|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|op:[^:]*:[^:]*):(.*))", re.DOTALL)
 _FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
 _FENCE = re.compile(rb"\{s(\d\d)\}:fence")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
@@ -198,6 +198,7 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         mutes=[[index[who], others] for who, others in state.mutes if mine[who]],
         tombstones=state.tombstones,  # they do not tell whose shard they are of, so each has all
         precise=[[index[who], *shown] for who, *shown in state.precise if mine[who]],
+        shown=[[index[who], *today] for who, *today in state.shown if mine[who]],
     )
 
 
@@ -218,6 +219,7 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
+    digests += [digest_of(b"shown", names[who], orjson.dumps(today)) for who, *today in state.shown]
     digests += [digest_of(b"precise", names[who], orjson.dumps(shown)) for who, *shown in state.precise]
     digests += [digest_of(b"mutes", names[who], orjson.dumps(others)) for who, others in state.mutes]
     digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]

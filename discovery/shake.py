@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from discovery.errors import KeyReused, NotFound
+from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.positions import Positions, check_accuracy, claim_flags
@@ -77,6 +78,7 @@ class Shakes:
         writer: Writer,
         shake_follower: Follower,
         fold: ShakeFold,
+        caps: ExposureCaps,
         sealer: Sealer,
         window_ms: int,
         within_s: float,
@@ -89,6 +91,7 @@ class Shakes:
         self._writer = writer
         self._follower = shake_follower
         self._fold = fold
+        self._caps = caps
         self._sealer = sealer
         self._window_ms = window_ms
         self._within_s = within_s
@@ -119,7 +122,7 @@ class Shakes:
     async def shake(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> ShakeAnswer:
         """Shake once. The same ``key`` again renders the first shake as it stands now.
 
-        Raises KeyReused, ImplausibleMove, StateAway.
+        Raises KeyReused, ImplausibleMove, CellsUsedUp, StateAway.
         """
         check_accuracy(request.point)
         shake_id = self._shake_id(user, key)
@@ -130,8 +133,15 @@ class Shakes:
         if self._fold.shake(shake_hash) is None:
             if self._writer.now_ms > first_ms + self._window_ms:
                 raise NotFound("that shake is over and no longer readable")
-            await self._append(self._entry(user, shake_hash, request))
+            await self._append(self._counted(self._entry(user, shake_hash, request)))
         return self._answer(user, shake_id)
+
+    def _counted(self, shake: Shake) -> Shake:
+        """Raises CellsUsedUp."""
+        slot = self._people.slot(shake.person)
+        assert slot is not None
+        self._caps.ask(slot, shake.cell7, self._presence.stranger_edge_ms, self._writer.now_ms, looks=False)
+        return shake
 
     async def _cell(self, user: str, request: ShakeRequest, *, repeated: bool) -> tuple[int, int]:
         """The cell to keep and its flag. A repeat moves nobody, however far its point is by now."""

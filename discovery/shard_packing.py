@@ -40,8 +40,17 @@ COLUMNS = {
     "reported_ms": "<i8",
     "jump_day": "<i4",
     "came": "|u1",
+    "first_ms": "<i8",
+    "looked_ms": "<i8",
+    "looks": "|u1",
+    "cells_day": "<i4",
+    "cells": "|u1",
+    "cell_mark": "<u4",
 }
 """Every folded column of a person and its type here."""
+
+_UNTOLD = {"first_ms": 1}
+"""What a column of an older format without it is full of, where not of 0: who was there before is no new account."""
 
 HALF_COLUMNS = {
     "owner": "<u4",
@@ -60,7 +69,10 @@ _TRAILER = struct.Struct("<I")
 _COMPRESSION = 1  # cells and times shrink to a quarter at 100 MB/s; more effort gains little
 _UNPACKERS = 4  # threads: zlib lets go of the interpreter
 _LINE_ROWS = 20_000  # rows a JSON line: a thread that packs holds the interpreter for one line at a time
-_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons", "quiet_zones", "mutes", "precise", "tombstones")
+_TABLES = (
+    *("ids", "mentioned", "blocks", "suspensions", "persons"),
+    *("quiet_zones", "mutes", "precise", "shown", "tombstones"),
+)
 
 
 class UnknownVersion(ValueError):
@@ -90,7 +102,8 @@ class ShardState:
     The rest names people by index into ids + mentioned: ``halves``, columns [m] sorted by owner; and rows: ``blocks``
     [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
     ``quiet_zones`` [who, [cell, ...]], ``mutes`` [who, [id, ...]],
-    ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]]. ``tombstones`` [name, at_ms, life, hive_ms] name
+    ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]],
+    ``shown`` [who, day, [id, ...]]. ``tombstones`` [name, at_ms, life, hive_ms] name
     nobody.
     """
 
@@ -107,6 +120,7 @@ class ShardState:
     mutes: list[Any]
     tombstones: list[Any]
     precise: list[Any]
+    shown: list[Any]
 
 
 def pack(state: ShardState) -> list[bytes]:
@@ -150,7 +164,7 @@ def unpack(chunks: Iterable[bytes]) -> ShardState:
     with ThreadPoolExecutor(_UNPACKERS) as pool:
         sections = dict(zip(packed, pool.map(zlib.decompress, packed.values()), strict=True))
     count = len(sections["hashes"]) // 8
-    columns = {name: _column(sections.get(name), kind, count) for name, kind in COLUMNS.items()}
+    columns = {name: _column(name, sections.get(name), kind, count) for name, kind in COLUMNS.items()}
     halves = {name: np.frombuffer(sections[name], kind) for name, kind in HALF_COLUMNS.items()}
     hashes = np.frombuffer(sections["hashes"], "<u8")
     tables = {name: _rows(sections.get(name, b"")) for name in _TABLES}
@@ -179,8 +193,10 @@ def _head(fields: dict[str, Any]) -> Head:
     return Head(place=Place(**place), **fields)
 
 
-def _column(section: bytes | None, kind: str, count: int) -> NDArray[Any]:
-    return np.zeros(count, kind) if section is None else np.frombuffer(section, kind)
+def _column(name: str, section: bytes | None, kind: str, count: int) -> NDArray[Any]:
+    if section is not None:
+        return np.frombuffer(section, kind)
+    return np.full(count, _UNTOLD.get(name, 0), kind)
 
 
 def _rows(section: bytes) -> list[Any]:

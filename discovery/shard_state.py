@@ -1,7 +1,8 @@
 """One shard's part of everything folded: taken out as it stands, dropped, and put back.
 
-To a shard belong the columns of its people, their tombstones, suspensions, persons and quiet zones, what they show others, whom
-they blocked, and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
+To a shard belong the columns of its people, their tombstones, suspensions, persons and quiet zones, what they show
+others, whom they blocked, and where its feed stands. What others show them, and who blocked them, belongs to the
+others' shards.
 """
 
 import gc
@@ -14,9 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from discovery.exposure import DAY_MS
 from discovery.friends import STORED_PRECISIONS, Friendships, Half
-from discovery.people import People
-from discovery.precise import Share, Shown
+from discovery.people import People, Shown
+from discovery.precise import Share
+from discovery.precise import Shown as Precise
 from discovery.presence import Presence, ShardEdges
 from discovery.safety import Block, Blocks
 from discovery.shard_packing import COLUMNS, HALF_COLUMNS, Head, ShardState
@@ -50,7 +53,8 @@ class Snapshot:
     quiet_zones: dict[int, tuple[int, ...]]
     mutes: dict[int, tuple[str, ...]]
     tombstones: list[TombstoneRow]
-    precise: dict[int, Shown]
+    precise: dict[int, Precise]
+    shown: dict[int, Shown]
     halves: dict[int, dict[int, Half]]
     blocks: dict[int, dict[str, Block]]
 
@@ -63,9 +67,9 @@ def state_of(taken: Snapshot) -> ShardState:
     suspensions, persons = _of_shard(taken, taken.suspensions), _of_shard(taken, taken.persons)
     halves, blocks = _of_shard(taken, taken.halves), _of_shard(taken, taken.blocks)
     zones, mutes = _of_shard(taken, taken.quiet_zones), _of_shard(taken, taken.mutes)
-    precise = _of_shard(taken, taken.precise)
+    precise, shown = _of_shard(taken, taken.precise), _of_shard(taken, taken.shown)
     slots = np.flatnonzero(taken.shard_of[: taken.known] == taken.head.shard)
-    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *mutes, *precise, *halves, *blocks])
+    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *mutes, *precise, *shown, *halves, *blocks])
     columns = {name: column[written] for name, column in taken.columns.items()}
     slots = slots[written]
     hashes = taken.hashes[slots]
@@ -84,7 +88,10 @@ def state_of(taken: Snapshot) -> ShardState:
         quiet_zones=[[index[slot], list(cells)] for slot, cells in zones.items()],
         mutes=[[index[slot], list(others)] for slot, others in mutes.items()],
         tombstones=taken.tombstones,
-        precise=[[index[slot], *_precise_row(taken, shown)] for slot, shown in precise.items()],
+        precise=[[index[slot], *_precise_row(taken, rows)] for slot, rows in precise.items()],
+        shown=[
+            [index[slot], day, [taken.ids[other] for other in sorted(others)]] for slot, (day, others) in shown.items()
+        ],
     )
 
 
@@ -129,8 +136,12 @@ def _half_columns(index: dict[int, int], halves: dict[int, dict[int, Half]]) -> 
     return {name: np.fromiter(fields[name], kind, count) for name, kind in HALF_COLUMNS.items()}
 
 
-def _precise_row(taken: Snapshot, shown: Shown) -> list[object]:
+def _precise_row(taken: Snapshot, shown: Precise) -> list[object]:
     return [shown.cell, [[taken.ids[other], *share] for other, share in shown.shares.items()]]
+
+
+def _shown_row(taken: Snapshot, today: Shown) -> list[object]:
+    return [today.day, [taken.ids[other] for other in sorted(today.others)]]
 
 
 def _block_rows(index: dict[int, int], blocks: dict[int, dict[str, Block]]) -> list[list[object]]:
@@ -179,6 +190,7 @@ class ShardedPeople:
             quiet_zones=people.quiet_zones.standing(),
             mutes=people.mutes.standing(),
             tombstones=people.tombstones.rows(shard),
+            shown=_of_today(people.shown, presence.stranger_edge_ms),
             precise=self._friendships.precise.standing(place.now_ms),
             halves=self._friendships.standing(),
             blocks=self._blocks.standing(),
@@ -249,13 +261,15 @@ class ShardedPeople:
         persons = {slots[who]: person for who, person in state.persons}
         zones = {slots[who]: cells for who, cells in state.quiet_zones}
         self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
+        for who, day, others in state.shown:
+            self._people.shown[slots[who]] = Shown(day, frozenset(map(self._people.slot_or_new, others)))
         for who, cell, shares in state.precise:
-            self._friendships.precise.restore(slots[who], self._shown(cell, shares))
+            self._friendships.precise.restore(slots[who], self._precise(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
 
-    def _shown(self, cell: int, shares: Iterable[list[Any]]) -> Shown:
-        return Shown(cell, {self._people.slot_or_new(other): Share(*share) for other, *share in shares})
+    def _precise(self, cell: int, shares: Iterable[list[Any]]) -> Precise:
+        return Precise(cell, {self._people.slot_or_new(other): Share(*share) for other, *share in shares})
 
     def _put_people(self, state: ShardState, hashes: NDArray[np.uint64] | None, rows: slice) -> list[int]:
         people, users = self._people, state.ids[rows]
@@ -304,6 +318,10 @@ def _uncollected() -> Iterator[None]:
 def _lasting(suspensions: dict[int, dict[str, int]], stranger_edge_ms: int) -> dict[int, dict[str, int]]:
     """A suspension counts until the stranger edge behind its end; who has none left is left out."""
     return {slot: until for slot, until in suspensions.items() if max(until.values(), default=0) > stranger_edge_ms}
+
+
+def _of_today(shown: dict[int, Shown], stranger_edge_ms: int) -> dict[int, Shown]:
+    return {slot: today for slot, today in shown.items() if today.day >= stranger_edge_ms // DAY_MS}
 
 
 def _blocks(slots: list[int], rows: Iterable[list[Any]]) -> Iterator[tuple[int, str, int, int, int]]:

@@ -140,7 +140,8 @@ def test_people_without_any_fact_are_not_written() -> None:
     folded.people.fold_settings({"u": "cleo", "suspended": {"nearby": START_MS + STRANGER_EPOCH_MS}}, START_MS)
     folded.presence.on_time(START_MS, 900_000)
     state = unpack(folded.packed(0))
-    assert state.ids == ["ann", "cleo"], "bob's suspension has ended"
+    assert state.ids == ["ann", "bob", "cleo"], "bob took part, though his suspension has ended"
+    assert [who for who, _ in state.suspensions] == [2]
     assert state.mentioned == []
 
 
