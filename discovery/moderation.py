@@ -217,6 +217,11 @@ class Moderation:
         stands: bytes = await self._writer.state.run(_APPEAL, names, [target.name, which, appeal_id, text, KEPT_MS])
         return stands.decode()
 
+    async def appealed(self, user: str) -> str | None:
+        """The text of the appeal that waits, for an export of its person. Raises StateAway."""
+        text = await self._writer.state.call("HGET", self._writer.shards.case(user), "appeal")
+        return None if text is None else text.decode()
+
     # --- keys ---
 
     def _case_key(self, target: Target) -> str:

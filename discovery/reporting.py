@@ -181,6 +181,14 @@ class Reports:
         ]
         return sorted(found, key=lambda made: -made.at_ms)
 
+    async def exported(self, user: str) -> list[dict[str, object]]:
+        """:meth:`made_by` as rows of an export."""
+        return [
+            {"report_id": made.report_id, "target": made.target.name, "reason": made.reason, "note": made.note}
+            | {"at_ms": made.at_ms}
+            for made in await self.made_by(user)
+        ]
+
     async def forget(self, user: str, human: str) -> None:
         """For an erasure: the reports that the account (or ``human``, when given) made, and what of its own case is of
         its person. What others reported stays, as evidence, for as long as cases are kept. Raises StateAway."""
