@@ -9,7 +9,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import jwt
@@ -42,11 +42,13 @@ _CHECKS: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An end user: ``user`` the app's id, ``age`` as the token states it, ``person`` the app's key of one human."""
+    """An end user: ``user`` the app's id, ``age`` as the token states it, ``person`` the app's key of one human,
+    ``issued_ms`` when the token was made."""
 
     user: str
     age: Age | None
     person: str | None
+    issued_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _caller_of(claims: Mapping[str, Any]) -> Caller:
         raise TokenRefused
     if "person" in claims and (not isinstance(person, str) or _ID.fullmatch(person) is None):
         raise TokenRefused
-    return Caller(user, age, person)
+    return Caller(user, age, person, int(1000 * _time(claims["iat"])))
 
 
 def mint_token(
@@ -235,6 +237,14 @@ async def _brand_knows(stores: Any, brand: str, key: str) -> bool:
 current_user = guard(_current_user)
 operator = guard(_operator)
 brand_access = guard(_brand_access)
+
+
+def caller_of(request: Request) -> Caller | None:
+    """The end user whom :func:`current_user` found behind this request, if the route takes one."""
+    done: dict[Any, Any] = request.scope.get("nearhive.guards", {})
+    found: Caller | None = done.get(current_user)
+    return found
+
 
 CurrentUser = Annotated[Caller, Depends(current_user)]
 OperatorOnly = Annotated[Operator, Depends(operator)]

@@ -205,6 +205,10 @@ class Bottles:
             raise _not_found()
         return record.view(caller)
 
+    async def record(self, bottle_id: str) -> Record | None:
+        """A bottle as stored, both people named, None when it is gone: for an export. Raises StateAway."""
+        return read_record(await self._read(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
+
     async def mine(self, caller: str, limit: int, after: int | None) -> tuple[list[MineItem], int | None]:
         """The caller's bottles, newest throw or pick first, from below ``after``; and the next page's ``after``."""
         blocked = self._people.blocked_either_way(caller)

@@ -78,11 +78,16 @@ class Erasure:
         return self._people.person_key(user)
 
     async def clear(self, user: str, life: int, human: str) -> None:
-        """What lies elsewhere, as life number ``life`` began. Doing it again changes nothing. Raises StateAway."""
-        name = self._people.tombstones.name(user)
-        await self._bottles.erase(user, human, name, life)
+        """What lies elsewhere, as life number ``life`` began; once, for afterwards it is another's. The sea is last and
+        remembers. Raises StateAway."""
+        name, call, shards = self._people.tombstones.name(user), self._writer.state.call, self._writer.shards
+        if int(await call("HGET", keys.tombstones(keys.SEA_TAG), name) or 0) >= life:
+            return
+        for person in {user, human} - {""}:
+            await call("DEL", shards.requests(person))
         for part in self._parts:
             await part(user, human)
+        await self._bottles.erase(user, human, name, life)
 
     async def _note(self, erased: list[tuple[str, int]]) -> None:
         if self._log is None:

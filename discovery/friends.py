@@ -222,7 +222,9 @@ class Friendships:
         if theirs is None or self._blocks.between(slot, other):
             return False
         declined = self._halves.of(slot).get(other)
-        return declined is None or theirs.asked_ms > declined.asked_ms + SILENT_MS
+        if declined is None or declined.precision != DECLINED:
+            return True
+        return theirs.asked_ms > declined.asked_ms + SILENT_MS
 
     def listed(self, slot: int, now_ms: int) -> list[FriendView]:
         """The person's whole list, by id; without the requests of whom the person muted."""

@@ -38,6 +38,10 @@ class Lives:
         acting = _acting.get()
         return acting[1] if acting is not None and acting[0] == user else self._people.life(user)
 
+    def standing(self, user: str) -> int:
+        """The present life of a person."""
+        return self._people.life(user)
+
     def flags(self, user: str) -> int:
         """That life, as reports carry it."""
         return self.acting_in(user) % LIVES << LIFE_SHIFT

@@ -14,7 +14,7 @@ from api.routes.me_settings import Visibility
 from api.routes.position import PositionIn
 from api.strict_json import LIST_BODY, StrictRoute, body_limit
 from discovery.app_backend import Pair
-from discovery.errors import ImplausibleMove, Refused
+from discovery.errors import Erased, ImplausibleMove, Refused
 from discovery.positions import CLEARED_BY_PERSON, AppPosition, check_accuracy
 from discovery.settings import SUSPENDABLE
 
@@ -133,6 +133,8 @@ async def post_positions(body: PositionsIn, _operator: OperatorOnly, hive: HiveD
     taken: list[tuple[int, AppPosition]] = []
     for index, row in rows:
         try:
+            if hive.people.is_gone(row.user):
+                raise Erased("the person was erased; PUT /v1/app/users/{user} names them anew", field="user")
             point = exact_point(row.lat, row.lon, row.accuracy_m, row.coord_type)
             check_accuracy(point)
             taken.append((index, AppPosition(row.user, point, row.ttl_s)))

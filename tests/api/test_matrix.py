@@ -104,6 +104,9 @@ ROUTES: dict[str, Row] = {
     ),
     "get_nearest": Row(BRAND, "/v1/brands/acme/stores/nearest?lat=1&lon=1&limit=3&open=now&services=wifi"),
     "get_store": Row(BRAND, "/v1/brands/acme/stores/a"),
+    "export_me": Row(USER, "/v1/me/export"),
+    "delete_user": Row(OPERATOR, "/v1/app/users/x"),
+    "delete_me": Row(USER, "/v1/me?confirm=ann"),  # last: then the token holds no more
 }
 
 # What each credential gets from a route of each kind; None: in, that is no 401 and no 403.
