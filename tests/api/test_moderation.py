@@ -1,6 +1,8 @@
 """Reports, holds, moderators' decisions, appeals and mutes, over HTTP on one hive."""
 
 import asyncio
+import dataclasses
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 import pytest_asyncio
 
 from api.main import create_admin_app
+from api.settings import BadSettings, read_settings
 from discovery.mutes import MAX_MUTES
+from discovery.shard_packing import pack, unpack
+from discovery.shard_state import state_of
 from tests.world import HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 REPORTERS = ("rita", "rolf", "rosa")
@@ -172,9 +177,6 @@ async def test_a_hold_outlives_a_restart_from_a_checkpoint(town: Town) -> None:
     await town.ask("bob", "PUT", "/v1/me/mutes/rolf")
     hive = town.world.hive
     follower = hive.feeds.followers[0]
-    from discovery.shard_packing import pack, unpack
-    from discovery.shard_state import state_of
-
     packed = pack(state_of(hive._sharded.snapshot(0, follower.place, hive._sharded.room(0))))
     hive._sharded.drop(0)
     assert hive.people.mutes.standing() == {}
@@ -395,8 +397,6 @@ async def test_an_appeal_stands_in_the_queue_once_for_each_suspension(town: Town
 
 
 async def test_who_is_suspended_is_told_whom_to_ask(town: Town) -> None:
-    import dataclasses
-
     hive = town.world.hive
     hive.rules = dataclasses.replace(hive.rules, appeal_contact="safety@example.org")
     await town.held_user()
@@ -457,3 +457,75 @@ async def test_the_longest_hold_is_looked_at_after_stranger_edges(town: Town) ->
     await town.held_user()
     await town.world.later(STRANGER_EPOCH_MS)
     assert "ann" not in await town.nearby("bob")
+
+
+# --- who may moderate ---
+
+
+KEY = "nh_op_" + "k" * 40
+_ADMIN_ROUTES = (("GET", "queue"), ("GET", "log"), ("POST", "0" * 32))
+
+
+def _with_keys(town: Town, scopes: str, key: str = KEY) -> httpx2.AsyncClient:
+    """The moderators' port of a deployment that has one more operator key."""
+    keys = f"eve:{scopes}:{hashlib.sha256(KEY.encode()).hexdigest()}"
+    settings = town.world.settings.model_copy(update={"operator_keys": keys})
+    transport = httpx2.ASGITransport(app=create_admin_app(town.world.hive, settings))
+    return httpx2.AsyncClient(transport=transport, base_url="http://admin", headers={"X-API-Key": key})
+
+
+async def _statuses(client: httpx2.AsyncClient) -> list[int]:
+    body = {"POST": {"action": "dismiss"}}
+    return [
+        (await client.request(method, f"/v1/moderation/{path}", json=body.get(method))).status_code
+        for method, path in _ADMIN_ROUTES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "key", "expected"),
+    [
+        ("moderation", KEY, [200, 200, 404]),
+        ("app+moderation", KEY, [200, 200, 404]),
+        ("app+brands", KEY, [403, 403, 403]),
+        ("moderation", KEY + "x", [401, 401, 401]),
+        ("moderation", "nh_sk_" + "k" * 40, [403, 403, 403]),
+    ],
+)
+async def test_a_key_moderates_if_its_scope_says_so(town: Town, scopes: str, key: str, expected: list[int]) -> None:
+    async with _with_keys(town, scopes, key) as client:
+        assert await _statuses(client) == expected
+
+
+async def test_the_log_names_the_key(town: Town) -> None:
+    report_id = (await town.report("bob", "user", "ann")).json()["report_id"]
+    async with _with_keys(town, "moderation") as client:
+        await client.post(f"/v1/moderation/{report_id}", json={"action": "dismiss"})
+        assert [entry["by"] for entry in (await client.get("/v1/moderation/log")).json()["entries"]] == ["eve"]
+    assert KEY not in str((await town.admin.get("/v1/moderation/log")).text)
+
+
+async def test_moderation_is_not_on_the_public_port(town: Town) -> None:
+    async with town.world.operator() as operator:
+        assert await _statuses(operator) == [404, 404, 404]
+
+
+async def test_hostile_requests_to_moderators(town: Town) -> None:
+    for method, path in _ADMIN_ROUTES:
+        for query in ("?limit=0", "?limit=x", "?cursor=AAAA", "?nonsense=1"):
+            answer = await town.admin.request(method, f"/v1/moderation/{path}{query}")
+            assert 400 <= answer.status_code < 500, (path, query)
+            assert answer.headers["content-type"] == "application/problem+json"
+    for body in ({}, {"action": 1}, {"action": "suspend", "until": "soon"}, {"action": "dismiss", "x": 1}, []):
+        assert (await town.admin.post(f"/v1/moderation/{'0' * 32}", json=body)).status_code == 422
+    cursor = (await town.admin.get("/v1/moderation/queue?limit=1")).json()["next_cursor"]
+    assert cursor is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["eve", "eve:moderation", "eve:god:" + "0" * 64, "eve:app:" + "0" * 63, "admin:app:" + "0" * 64, "e f:app:x"],
+)
+def test_operator_keys_that_cannot_be_read_are_refused(keys: str) -> None:
+    with pytest.raises(BadSettings, match="OPERATOR_KEYS"):
+        read_settings(operator_keys=keys)
