@@ -90,7 +90,8 @@ def epoch_of(at_ms: int) -> int:
 def moment(draws: random.Random, epoch: int) -> int:
     """One of a few moments of an epoch, not its edge. (Few, since each costs the test a change of the clock.)"""
     start_ms, end_ms = epoch_start_ms(epoch), (epoch + 1) * EPOCH_MS - LEAD_MS
-    return draws.choice([start_ms + 2, end_ms - 1, *range(start_ms + 100_000, end_ms - 1, 200_000)])
+    moments: list[int] = [start_ms + 2, end_ms - 1, *range(start_ms + 100_000, end_ms - 1, 200_000)]
+    return draws.choice(moments)
 
 
 # --- points ---
