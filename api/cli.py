@@ -390,3 +390,34 @@ def doctor(
     status = client.call("GET", "/v1/app/status")
     print(json.dumps(status, indent=2) if as_json else report(client.url, status))
     sys.exit(0 if healthy(status) else FAILED)
+
+
+# --- audit ---
+
+
+@app.command("audit-privacy")
+def audit_privacy(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The service to attack; better a copy than the live one.")],
+    mint: Annotated[
+        str,
+        typer.Option(metavar="CMD", help="Command that prints a token of the user id given to it; else as `token`."),
+    ] = "",
+    victims: Annotated[int, typer.Option(min=1, max=10_000, help="Made-up people to look for.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Of where they are; 0 takes a new one.")] = 0,
+    shakes: Annotated[bool, typer.Option("--shakes", help="Attack by shakes too: each round waits a window.")] = False,
+) -> None:
+    """Attack URL with made-up accounts: metres by which each attack missed; status 1 if one came too close."""
+    import asyncio
+    import secrets
+
+    from api.audit.command import audit, mint_by
+    from api.settings import load_settings
+
+    settings = load_settings()
+
+    async def local(user: str) -> str:
+        return _token(settings, user, "adult", 43_200)
+
+    chosen = mint_by(mint) if mint else local
+    held = asyncio.run(audit(url, chosen, victims, seed or secrets.randbits(32), shakes, settings.shake_window_s))
+    sys.exit(0 if held else FAILED)

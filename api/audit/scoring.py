@@ -117,9 +117,10 @@ def correlation(truths: Sequence[float], guesses: Sequence[float]) -> float:
 def least_median(n: int) -> float:
     """T1: what the pooled median of error / sqrt(A) must reach: 0.379 from n = 2,400, 0.345 at n = 240.
 
-    That is 0.396 less 4 standard errors of the median (0.0141 at n = 200), and 0.95 times 0.399 at most.
+    That is 0.396 less 4 standard errors of the median (0.0141 at n = 200), and 0.95 times 0.399 at most; a few
+    victims prove little.
     """
-    return min(0.379, 0.396 - 0.051 * math.sqrt(240 / n))
+    return max(0.0, min(0.379, 0.396 - 0.051 * math.sqrt(240 / n)))
 
 
 def least_site_median(n: int) -> float | None:

@@ -207,7 +207,8 @@ class StageOracle:
         view = await self.stage.hive.radar.around(observer.user, radius_m)
         for blip in view.friends:
             if blip.user == VICTIM:
-                return Sighting(blip.distance_m, blip.distance_m, blip.cell)
+                shown_m = round(blip.distance_m, 3)  # as the route does
+                return Sighting(shown_m, shown_m, blip.cell)
         return None
 
     async def shake(self, points: Sequence[Point]) -> list[tuple[Observer, Sighting | None]]:
