@@ -16,6 +16,8 @@ from api.audit.oracle import Observer, Oracle, Point, Sighting
 from api.audit.scoring import Result, failures, least_median, most_near_share, most_rho, pooled
 from api.audit.sites import SITES, Placement, Victim, draw_in_region, draw_victim
 from api.audit.suite import ATTACKS, attack_victims, spread
+from geo.declared import least_uncertainty_m
+from geo.privacy import FRIEND_RESOLUTION, STRANGER_RESOLUTION
 from tests.privacy.report import Row, reported
 from tests.privacy.stage import StageOracle
 
@@ -60,6 +62,11 @@ async def test_no_attack_comes_closer_than_the_cell_allows(seed: int, scale: int
             result = pooled(await attack_victims(attack, spread(victims, share), oracle_of))
             run.rows.append(as_row(result))
             crossed += failures(result)
+            declared_m = least_uncertainty_m(FRIEND_RESOLUTION if attack.near else STRANGER_RESOLUTION)
+            if result.median_m < 0.95 * declared_m:
+                crossed.append(
+                    f"{attack.name}: median {result.median_m:.0f} m, GET /v1/privacy says {declared_m:.0f} m"
+                )
         assert crossed == []
 
 
