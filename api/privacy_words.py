@@ -40,8 +40,8 @@ AUDIENCES: Final = (
         "friends_city",
         CITY_RESOLUTION,
         True,
-        "Friends to whom you show `city`, and all friends while you are in a quiet zone, see a cell of about 250 "
-        "square kilometres. It moves every third epoch.",
+        "Friends to whom you show `city` see a cell of about 250 square kilometres. So do those shown `area` or "
+        "`near` while you or they are in a quiet zone of their own. It moves every third epoch.",
     ),
     Audience(
         "friends_area",

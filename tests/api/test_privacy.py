@@ -1,6 +1,7 @@
 """`GET /v1/privacy`: the figures are those of the design, follow the length of an epoch, and are said in words."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import h3
@@ -85,3 +86,17 @@ def test_shorter_epochs_never_promise_more() -> None:
 def test_short_epochs_are_warned_of(epoch_s: int, said: str | None) -> None:
     warning = epoch_warning(epoch_s)
     assert warning is None if said is None else said in str(warning)
+
+
+async def test_the_page_gives_the_same_figures(world: World) -> None:
+    """docs/privacy.md, for the epochs that the promises are made for."""
+    text = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text("utf-8")
+    rows = [row.split("|")[2:6] for row in text.splitlines() if row.startswith("| ") and row.count("|") == 7]
+    told = [[cell.replace(",", "").strip() for cell in row] for row in rows[1:]]
+    expected = []
+    for one in (await page(world))["audiences"]:
+        figures = [one[name] for name in ("uncertainty_m", "uncertainty_typical_m", "uncertainty_moving_m")]
+        metres = ["live" if figure is None else f"{figure:.0f} m" for figure in figures]
+        resolution = one["resolution"]
+        expected.append(["none", "", "", ""] if resolution is None else [str(resolution), *metres])
+    assert [[row[0].split(",")[0].split(" ")[0], *row[1:]] for row in told] == expected
