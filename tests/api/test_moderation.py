@@ -516,7 +516,8 @@ async def test_hostile_requests_to_moderators(town: Town) -> None:
             answer = await town.admin.request(method, f"/v1/moderation/{path}{query}")
             assert 400 <= answer.status_code < 500, (path, query)
             assert answer.headers["content-type"] == "application/problem+json"
-    for body in ({}, {"action": 1}, {"action": "suspend", "until": "soon"}, {"action": "dismiss", "x": 1}, []):
+    bodies: list[Any] = [{}, {"action": 1}, {"action": "suspend", "until": "soon"}, {"action": "dismiss", "x": 1}, []]
+    for body in bodies:
         assert (await town.admin.post(f"/v1/moderation/{'0' * 32}", json=body)).status_code == 422
     cursor = (await town.admin.get("/v1/moderation/queue?limit=1")).json()["next_cursor"]
     assert cursor is None

@@ -1,5 +1,7 @@
 """Bottles that were reported: what each script does with one on hold, and the invariants of the sea beside it."""
 
+# ruff: noqa: F401, F811 - fixtures come in by import
+
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
