@@ -64,7 +64,7 @@ _ROWS = (
         401,
         "Erased",
         "The token was issued before its person was erased; nothing is left of them here.",
-        "Who comes anew needs a token issued after the erasure. The app's backend names them by PUT /v1/app/users/{user}.",
+        "Who comes anew needs a token issued after the erasure. In the app's bulk calls: PUT /v1/app/users/{user} first.",
     ),
     Problem(
         "forbidden",

@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     )
     erasure_log: Path | None = Field(
         None,
-        description="File that remembers erasures (keyed hashes) outside of what is copied and put back, so that an older "
-        "copy brings nobody back; absent = DATA_DIR with .erased behind its name.",
+        description="File that remembers erasures (keyed hashes) outside of what is copied and put back, so that an "
+        "older copy brings nobody back; absent = DATA_DIR with .erased behind its name.",
     )
     jwt_secret: SecretStr | None = Field(
         None, description="Key of end users' HS256 tokens, at least 32 bytes. Absent: made once in DATA_DIR."

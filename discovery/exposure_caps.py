@@ -82,6 +82,11 @@ class ExposureCaps:
         """Whether this viewer has looked in so many epochs that each stranger is shown in few of the others."""
         return self.on and self._exposure.looked_before(slot, edge_ms) >= FULL_EPOCHS
 
+    @staticmethod
+    def share_drawn(epoch_ms: int) -> float:
+        """What part of the people around a thinned viewer is shown in one stranger epoch."""
+        return min(1.0, MORE_EPOCHS * epoch_ms / DAY_MS)
+
     def drawn(self, slot: int, others: NDArray[np.int32], edge_ms: int, epoch_ms: int) -> NDArray[np.bool_]:
         """bool[n]: which of ``others`` a thinned viewer is shown in the stranger epoch of ``edge_ms``, whose length is
         ``epoch_ms``: those for whom one of the epochs drawn for the pair and the day is this one."""
@@ -106,10 +111,8 @@ class ExposureCaps:
         """A human of the first week is shown ``others`` for the first time today."""
         ids = self._people.ids
         if others:
-            day, user = edge_ms // DAY_MS, ids[slot]
-            mark = int(self._people.cell_mark[slot])
-            assert self._exposure.is_in(slot, day, mark)
-            self._count(Look(user, edge_ms, True, mark, tuple(ids[other] for other in others)))
+            mark = int(self._people.cell_mark[slot])  # of the ask just before
+            self._count(Look(ids[slot], edge_ms, True, mark, tuple(ids[other] for other in others)))
 
 
 class _News:

@@ -13,8 +13,8 @@ from discovery.errors import AdultsOnly, Invalid, NotFriends, NotVisible, TooMan
 from discovery.owned_rows import OwnedRows
 from discovery.people import NOBODY, People
 from discovery.precise import LONGEST_SHARE_MS, PreciseShares, Share, share_record
-from discovery.safety import Blocks
 from discovery.request_quota import RequestQuota
+from discovery.safety import Blocks
 from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 

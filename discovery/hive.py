@@ -15,8 +15,8 @@ from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
 from discovery.erasing import Erasing
 from discovery.erasure import Erasure
-from discovery.export import Export
 from discovery.errors import StateAway
+from discovery.export import Export
 from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friends, Friendships
 from discovery.housekeeping import Checkpointer, Housekeeping, ShakeTrimmer
@@ -125,24 +125,7 @@ class Hive:
         )
         self.lives = Lives(self.people)
         self.writer = Writer(state, self.feeds, self.leases, self.lives)
-        self.settings = Settings(self.people, self.writer)
-        queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
-        speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
-        channel = PreciseChannel(self.people, self.friendships, self.writer, rules.quick_deadline_s)
-        self.positions = Positions(
-            self.people, self.presence, self.friendships, self.writer, queues, speed_cap, channel
-        )
-        quota = RequestQuota(self.people, self.writer, on=rules.exposure_caps)
-        self.friends = Friends(self.friendships, self.people, self.writer, quota)
-        self.safety = Safety(self.blocks, self.people, self.writer)
-        self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
-        self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
-        self.app = AppBackend(self.people, self.writer)
-        self.exposure = ExposureCaps(self.people, self.sealer, state, rules.quick_deadline_s, on=rules.exposure_caps)
-        self.nearby = Nearby(
-            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer, self.exposure
-        )
-        self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
+        self._offer_people_features()
         self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
         self.shake_feed = Follower(state, keys.feed(keys.SHAKE_TAG), self._fold_shake, self._on_shake_time, monotonic)
         self.shakes = Shakes(
@@ -168,21 +151,7 @@ class Hive:
             rules.bottle_picks_per_day,
             read_within_s=rules.quick_deadline_s,
         )
-        fingerprint = self.people.secret_fingerprint
-        erasures = None if rules.erasure_log is None else ErasureLog(rules.erasure_log, fingerprint)
-        self.erasure = Erasure(self.people, self.writer, self.bottles, erasures, (self.reports.forget,))
-        self.export = Export(
-            state,
-            self.people,
-            self.presence,
-            self.friendships,
-            self.blocks,
-            self.settings,
-            self.positions,
-            self.bottles,
-            self._shake_fold,
-        )
-        self.export.readers |= {"reports": self.reports.exported, "appeal": self.moderation.appealed}
+        self._offer_rights()
         self.catalogue = Catalogue()
         self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
         self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
@@ -201,6 +170,48 @@ class Hive:
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._housekeeping: Housekeeping | None = None
+
+    def _offer_people_features(self) -> None:
+        """Positions and all that people do with each other by them."""
+        rules = self.rules
+        self.settings = Settings(self.people, self.writer)
+        queues = ReportQueues(self.writer, self._monotonic, rules.quick_deadline_s)
+        speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
+        channel = PreciseChannel(self.people, self.friendships, self.writer, rules.quick_deadline_s)
+        self.positions = Positions(
+            self.people, self.presence, self.friendships, self.writer, queues, speed_cap, channel
+        )
+        quota = RequestQuota(self.people, self.writer, on=rules.exposure_caps)
+        self.friends = Friends(self.friendships, self.people, self.writer, quota)
+        self.safety = Safety(self.blocks, self.people, self.writer)
+        self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
+        self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
+        self.app = AppBackend(self.people, self.writer)
+        self.exposure = ExposureCaps(
+            self.people, self.sealer, self.state, rules.quick_deadline_s, on=rules.exposure_caps
+        )
+        self.nearby = Nearby(
+            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer, self.exposure
+        )
+        self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
+
+    def _offer_rights(self) -> None:
+        """Erasure and export."""
+        fingerprint = self.people.secret_fingerprint
+        erasures = None if self.rules.erasure_log is None else ErasureLog(self.rules.erasure_log, fingerprint)
+        self.erasure = Erasure(self.people, self.writer, self.bottles, erasures, (self.reports.forget,))
+        self.export = Export(
+            self.state,
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.settings,
+            self.positions,
+            self.bottles,
+            self._shake_fold,
+        )
+        self.export.readers |= {"reports": self.reports.exported, "appeal": self.moderation.appealed}
 
     # --- life ---
 

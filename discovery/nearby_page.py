@@ -11,8 +11,7 @@ from discovery.presence import Presence
 from geo.crowd import Cells
 from geo.privacy import EDGES_PER_STRANGER_EDGE
 
-_CHUNK = 256  # members looked through at once for a viewer who is shown few of them; four times as many each time
-_LARGEST_CHUNK = 1 << 17
+_LARGEST_CHUNK = 1 << 17  # members looked through at once for a viewer who is shown few of them
 
 Place = tuple[int, int]
 """Band, and offset on the keyed circle."""
@@ -73,19 +72,23 @@ class NearbyPages:
         shown_ms = self._presence.shown_until_ms
         if not self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms):
             return self._all(around, after, count, shown_ms)
-        parts, chunk, missing = [], _CHUNK, count
+        parts, missing = [], count
         while True:
+            chunk = min(64 + int(1.2 * missing / self._caps.share_drawn(self._stranger_epoch_ms)), _LARGEST_CHUNK)
             members = self._all(around, after, chunk, shown_ms)
             parts.append(members.some(self._mask(around, members.slots)))
             missing -= len(parts[-1].slots)
             if missing <= 0 or len(members.slots) < chunk:
                 return Members(*map(np.concatenate, zip(*parts, strict=True))).some(slice(count))
-            after, chunk = members.last, min(4 * chunk, _LARGEST_CHUNK)
+            after = members.last
 
     def _mask(self, around: Around, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
-        presence = self._presence
-        epoch_ms = EDGES_PER_STRANGER_EDGE * presence.epochs.epoch_ms
-        return self._caps.drawn(around.viewer, slots, presence.stranger_edge_ms, epoch_ms)
+        edge_ms = self._presence.stranger_edge_ms
+        return self._caps.drawn(around.viewer, slots, edge_ms, self._stranger_epoch_ms)
+
+    @property
+    def _stranger_epoch_ms(self) -> int:
+        return EDGES_PER_STRANGER_EDGE * self._presence.epochs.epoch_ms
 
     def _among(self, around: Around, only: set[int], after: Place | None, count: int) -> Members:
         """Those of ``only`` (50 at most) who are shown now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from discovery.report_queue import ReportQueues
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
 from discovery.speed_cap import SpeedCap
 from discovery.store.writer import Writer
-from geo.privacy import PRECISION_RESOLUTION, ExactPoint, snap, snap_many
+from geo.privacy import PRECISION_RESOLUTION, ExactPoint, precise_cell, snap, snap_many
 
 DEFAULT_TTL_S = 7200
 SHORTEST_TTL_S, LONGEST_TTL_S = 3600, 28_800
@@ -79,7 +80,7 @@ class Positions:
         """The person's own report."""
         check_accuracy(point)
         candidate, jump = await self.candidate(user, point)
-        await self._precise.tell([(user, point)])
+        await self._precise.tell([(user, partial(precise_cell, point))])
         slot = self._people.slot(user)
         expiry_ms = self._expiry_ms(slot, ttl_s)
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
@@ -207,7 +208,9 @@ class Positions:
             judged = self._judged(rows)
         codes = [self._refusal(row.user, jump) for row, (_, jump) in zip(rows, judged, strict=True)]
         last = {row.user: index for index, (row, code) in enumerate(zip(rows, codes, strict=True)) if code is None}
-        await self._precise.tell((rows[index].user, rows[index].point) for index in last.values())
+        await self._precise.tell(
+            (rows[index].user, partial(precise_cell, rows[index].point)) for index in last.values()
+        )
         reports = []
         for index in last.values():
             row, (cell, jump) = rows[index], judged[index]

@@ -63,8 +63,8 @@ class Shards:
         return f"{self._tag(user)}:op:{purpose}:{key_hash}:{user}"
 
     def operations(self, user: str) -> str:
-        """Zset. Keys of the idempotent operations of a person -> when they end (ms), so that erasure finds them. TTL 24 h
-        from the last one."""
+        """Zset. Keys of the idempotent operations of a person -> when they end (ms), so that erasure finds them. TTL
+        24 h from the last one."""
         return f"{self._tag(user)}:ops:{user}"
 
     def _tag(self, user: str) -> str:
@@ -126,7 +126,7 @@ def tombstones(tag: str) -> str:
 
 def erasing(tag: str) -> str:
     """Hash. Person being erased -> life, entry of the feed, human behind the account: what the leader of the shard has
-    yet to clear elsewhere. No TTL: removed when done, within 30 s."""
+    yet to clear elsewhere; '' while the files of the servers may still name some. No TTL: removed when done, within 30 s."""
     return f"{{{tag}}}:erasing"
 
 

@@ -111,7 +111,7 @@ async def act(world: World, user: str, method: str, path: str, **more: Any) -> N
         assert answer.status_code in (200, 204), answer.text
 
 
-ENDS = {
+ENDS: dict[str, list[tuple[str, str, str, dict[str, Any]]]] = {
     "hide": [("ann", "PATCH", "/v1/me/settings", {"json": {"visibility": "nobody"}})],
     "clear": [("ann", "DELETE", "/v1/me/position", {})],
     "unfriend": [("ann", "DELETE", "/v1/me/friends/bob", {})],

@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.settings import load_settings
+from discovery import exposure_caps
 from discovery.exposure import DAY_MS, Exposure, Look, pack_looks
 from discovery.exposure_caps import FULL_EPOCHS, MORE_EPOCHS, MOST_CELLS, MOST_STRANGERS
 from discovery.hive import Hive, Rules
@@ -21,11 +23,24 @@ from geo import cells
 from geo.privacy import ExactPoint
 from tests.discovery.histories import START_MS as HISTORIES_START_MS
 from tests.discovery.histories import Folded
-from tests.world import PARIS, SECRET, START_MS, STRANGER_EPOCH_MS, World, load_settings
+from tests.world import PARIS, SECRET, START_MS, STRANGER_EPOCH_MS, World
 
 DAY_START_MS = START_MS // DAY_MS * DAY_MS + DAY_MS + 60_000
-RULES = Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, exposure_caps=True)
+RULES = Rules(
+    ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, exposure_caps=True, quick_deadline_s=3.0
+)
 MOST_EPOCHS = FULL_EPOCHS + MORE_EPOCHS
+
+
+@pytest.fixture(autouse=True)
+def quick_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposure_caps, "_GATHER_S", 0.005)
+
+
+async def later(world: World, ms: int) -> None:
+    """Once the feed was told: the entries that put the time must be the newest."""
+    await world.hive.exposure.told()
+    await world.later(ms)
 
 
 async def opened(state: State, data_dir: Path) -> World:
@@ -109,16 +124,16 @@ async def test_a_viewer_sees_a_stranger_in_at_most_six_epochs_of_a_day(world: Wo
         for user in users:
             times[user] += 1
         assert await seen(world, limit=7) == users, "stable in the epoch, whatever the pages"
-        await world.later(STRANGER_EPOCH_MS)
+        await later(world, STRANGER_EPOCH_MS)
         await renew(world, count)
     assert lengths[:FULL_EPOCHS] == [count] * FULL_EPOCHS
     assert min(times.values()) >= FULL_EPOCHS
     assert max(times.values()) <= MOST_EPOCHS
     assert sum(lengths[FULL_EPOCHS:]) > 0, "some are shown again later"
     while world.now_ms // DAY_MS == DAY_START_MS // DAY_MS:
-        await world.later(STRANGER_EPOCH_MS)
+        await later(world, STRANGER_EPOCH_MS)
     await renew(world, count)
-    await world.later(STRANGER_EPOCH_MS)
+    await later(world, STRANGER_EPOCH_MS)
     assert len(await seen(world)) == count, "another day"
 
 
@@ -131,7 +146,7 @@ async def test_accounts_of_one_human_look_together(world: World) -> None:
     for epoch in range(FULL_EPOCHS + 1):
         users = await seen(world, ("ann", other)[epoch % 2])
         assert (len(users) < 20) == (epoch == FULL_EPOCHS), epoch
-        await world.later(STRANGER_EPOCH_MS)
+        await later(world, STRANGER_EPOCH_MS)
         await renew(world, 30, other)
 
 
@@ -149,7 +164,7 @@ async def test_a_new_account_is_shown_fifty_strangers_a_day(world: World, limit:
     await world.hive.settings.change(hidden, visibility="nobody")
     left = [user for user in first if user != hidden]
     assert await seen(world) == left, "nobody takes the place of who hides"
-    await world.later(STRANGER_EPOCH_MS)
+    await later(world, STRANGER_EPOCH_MS)
     await renew(world, MOST_STRANGERS + 15)
     assert sorted(await seen(world)) == sorted(left), "in a later epoch the same, in its order"
     aged(world, "ann")
@@ -160,10 +175,10 @@ async def test_an_account_is_new_for_seven_days_after_its_first_act(world: World
     await crowd(world, MOST_STRANGERS + 5, old=False)
     slot = world.hive.people.slot_or_new("ann")
     assert world.hive.people.first_ms[slot] == DAY_START_MS
-    await world.later(7 * DAY_MS - STRANGER_EPOCH_MS)
+    await later(world, 7 * DAY_MS - STRANGER_EPOCH_MS)
     await renew(world, MOST_STRANGERS + 5)
     assert len(await seen(world)) == MOST_STRANGERS
-    await world.later(STRANGER_EPOCH_MS)
+    await later(world, STRANGER_EPOCH_MS)
     await renew(world, MOST_STRANGERS + 5)
     assert len(await seen(world)) == MOST_STRANGERS + 5
 
@@ -187,7 +202,7 @@ async def test_a_human_asks_from_thirty_cells_a_day(world: World) -> None:
         lat, lon = around[MOST_CELLS]
         shaken = await client.post("/v1/shakes", json={"lat": lat, "lon": lon})
     assert (shaken.status_code, shaken.json()["code"]) == (429, "too_many_places")
-    await world.later(DAY_MS)
+    await later(world, DAY_MS)
     await world.place(viewers[-1], *around[MOST_CELLS], ttl_s=28_800)
     assert (await look(world, viewers[-1])).status_code == 200
 
@@ -209,7 +224,7 @@ async def test_twenty_requests_a_day_and_answers_are_free(world: World) -> None:
         assert (await ann.put("/v1/me/friends/u4", json={})).status_code == 200, "asked today already"
         bodies = {(await ann.put(f"/v1/me/friends/{user}", json={})).content for user in ("fan2", "nobody")}
         assert len(bodies) == 1
-        await world.later(DAY_MS)
+        await later(world, DAY_MS)
         assert (await ann.put("/v1/me/friends/more", json={})).status_code == 200
 
 
@@ -239,7 +254,7 @@ async def test_who_alternates_workers_gets_no_more(state: State, tmp_path: Path)
         slot = two.hive.people.slot_or_new("ann")
         assert len(Exposure(two.hive.people).shown(slot, DAY_START_MS // DAY_MS)) == MOST_STRANGERS
         for epoch in range(1, FULL_EPOCHS + 1):
-            await one.later(STRANGER_EPOCH_MS)
+            await later(one, STRANGER_EPOCH_MS)
             await renew(one, count)
             worlds = (one, two) if epoch % 2 else (two, one)
             for world in worlds:
