@@ -19,7 +19,9 @@ REPLACED_CHUNK_TTL_MS = 9_000
 """Of a checkpoint that holds somebody erased, once it is replaced; who still reads it takes the new one."""
 
 _LATE_MS = 4_000  # a shake that was under way is in its stream by then: each call has a deadline of 3 s
+_NODE_MS = 5_000  # ticks fill a node of a stream of the embedded server (16 entries) in 4 s
 _PAGE = 1000
+_FILES = b""  # field of the jobs: those of the past are done, but for the files
 
 log = structlog.get_logger("nearhive.erasing")
 
@@ -42,44 +44,48 @@ class Erasing:
         self._clear = clear
         self._files = Files(state)
         self._jobs: dict[str, Job] = {}
-        self._cleared: dict[str, Job] = {}
-        self._in_files: dict[str, Job] = {}  # of which no new file will hold anything
+        self._files_are_old = False
         self._first: EntryId = (0, 0)
+        self._newest: EntryId = (0, 0)
 
     async def look(self) -> None:
         """See which jobs stand. Raises StateAway."""
         flat = await self._state.call("HGETALL", keys.erasing(self._tag))
-        self._jobs = {user.decode(): _job(value.decode()) for user, value in zip(flat[::2], flat[1::2], strict=True)}
+        rows = dict(zip(flat[::2], flat[1::2], strict=True))
+        self._files_are_old = rows.pop(_FILES, None) is not None
+        self._jobs = {user.decode(): _job(value.decode()) for user, value in rows.items()}
         if self._jobs:
-            rows = await self._state.call("XRANGE", keys.feed(self._tag), "-", "+", "COUNT", 1)
-            self._first = parse_id(rows[0][0]) if rows else (0, 0)
+            feed = keys.feed(self._tag)
+            first = await self._state.call("XRANGE", feed, "-", "+", "COUNT", 1)
+            newest = await self._state.call("XREVRANGE", feed, "+", "-", "COUNT", 1)
+            self._first, self._newest = (parse_id(some[0][0]) if some else (0, 0) for some in (first, newest))
 
     @property
     def waits_for_a_checkpoint(self) -> bool:
-        """Whether somebody erased is in a standing entry or checkpoint."""
-        return any(job.entry >= self._first for job in self._jobs.values())
+        """Whether somebody erased is in a standing entry or checkpoint, or beside a standing entry in its node, and a
+        checkpoint now would help."""
+        return any(self._newest[0] >= job.entry[0] + _NODE_MS for job in self._jobs.values() if not self._is_past(job))
+
+    def _is_past(self, job: Job) -> bool:
+        return self._first[0] >= job.entry[0] + _NODE_MS
 
     async def go_on(self) -> None:
         """Do what may be done now. Raises StateAway, StateFault."""
-        ready = {user: job for user, job in self._jobs.items() if job.entry < self._first}
-        new = {user: job for user, job in ready.items() if self._cleared.get(user) != job}
-        if new:
-            for user, job in new.items():
-                await self._clear(user, job.life, job.human)
-            await self._forget_shakes(new)
-            self._cleared |= new
-        if not self._in_files:
-            self._in_files = dict(self._cleared)
-        if self._in_files and await self._files.are_new():
-            await self._end(self._in_files)
+        ready = {user: job for user, job in self._jobs.items() if self._is_past(job)}
+        if ready:
+            await self._clear_elsewhere(ready)
+            self._files.begin_anew()
+        elif self._files_are_old and await self._files.are_new():
+            await self._state.call("HDEL", keys.erasing(self._tag), _FILES)
+            log.info("erasures_done")
 
-    async def _end(self, done: dict[str, Job]) -> None:
-        standing = [user for user, job in done.items() if self._jobs.get(user) == job]
-        if standing:
-            await self._state.call("HDEL", keys.erasing(self._tag), *standing)
-        self._cleared = {user: job for user, job in self._cleared.items() if done.get(user) != job}
-        self._in_files = {}
-        log.info("erasures_done", people=len(standing))
+    async def _clear_elsewhere(self, jobs: dict[str, Job]) -> None:
+        """Afterwards only files name them: what is left to do is noted without a name, which the new ones would have."""
+        for user, job in jobs.items():
+            await self._clear(user, job.life, job.human)
+        await self._forget_shakes(jobs)
+        await self._state.call("HSET", keys.erasing(self._tag), _FILES, "")
+        await self._state.call("HDEL", keys.erasing(self._tag), *jobs)
 
     async def _forget_shakes(self, jobs: dict[str, Job]) -> None:
         """Remove their shakes from the stream. In the workers' folds they stand without a name."""
@@ -115,8 +121,12 @@ class Files:
         self._state = state
         self._begun: set[str] = set()
 
+    def begin_anew(self) -> None:
+        """More was removed: what is being written now is not enough."""
+        self._begun.clear()
+
     async def are_new(self) -> bool:
-        """To be asked again and again: True once every server has written its file since this was first asked.
+        """To be asked again and again: True once every server has written its file since the beginning.
 
         A server that may not be told to, or keeps none, is left out.
         """

@@ -54,8 +54,8 @@ class Erasure:
         self._parts = parts
 
     async def erase(self, user: str, at_ms: int) -> None:
-        """Erase ``user``; tokens issued up to ``at_ms`` (since 1970) hold no more. Everywhere on return, durable, and in
-        the log. Raises StateAway: to be repeated."""
+        """Erase ``user``; tokens issued up to ``at_ms`` (since 1970) hold no more. Everywhere on return, durable,
+        and in the log. Raises StateAway: to be repeated."""
         human = self._human_to_clear(user)
         name = self._people.tombstones.name(user)
         await self._writer.enforce(user, _ERASE, self._records(user), [user, name, at_ms, human])

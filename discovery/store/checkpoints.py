@@ -74,8 +74,8 @@ class Progress:
 
     ``pause_s``: seconds of the leader's monotonic clock since it last tried to write one or took the lead, whichever is
     later. ``entries`` folded since then other than ticks, ``tail_bytes`` of all. ``last_bytes`` and ``last_edge_ms``:
-    size of the current checkpoint and the edge at which it stands, 0 = there is none. ``erasing``: somebody erased is in
-    an entry or a checkpoint that stands.
+    size of the current checkpoint and the edge at which it stands, 0 = there is none. ``erasing``: somebody erased is
+    in an entry or a checkpoint that stands.
     """
 
     pause_s: float

@@ -289,6 +289,7 @@ class EmbeddedServer:
             *modes,
             *("--aof-load-truncated", "yes"),  # a kill -9 or power cut may leave half a command at the end
             *("--maxmemory-policy", "noeviction"),
+            *("--stream-node-max-entries", "16"),  # what is trimmed stays in memory and file until its node is empty
             *("--set-proc-title", "no"),  # keeps the data directory in the command line, by which an orphan is known
         ]
 
