@@ -109,7 +109,7 @@ def test_the_table_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
         areas = sparse_areas(residents_of([48.8566], [2.3522], [2_000_000]))
         np.savez_compressed(table._path(tmp_path), fine=areas.fine, middle=areas.middle)
 
-    monkeypatch.setattr(table.subprocess, "run", make)
+    monkeypatch.setattr("api.sparse_areas.subprocess.run", make)
     for _ in range(2):
         table.load_sparse_areas.cache_clear()
         found = table.load_sparse_areas(tmp_path)
