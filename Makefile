@@ -3,6 +3,8 @@
 
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+# Most of the tests' time is waiting for servers. One file's tests stay together: they share what is slow to start.
+SIDE_BY_SIDE = --numprocesses 2 --dist loadfile
 TEST_DATA = $${NEARHIVE_TEST_DATA:-../shared/data}
 MODERN = import sys; sys.exit(sys.version_info < (3, 11))
 WARM = from geo.warm import compile_kernels; compile_kernels(lambda name, done, total: print(f"  {done}/{total} {name}", flush=True))
@@ -54,7 +56,7 @@ run: setup ## Set up everything, then serve the living demo on 127.0.0.1:$PORT (
 	  --host 127.0.0.1 --port $${PORT:-8000} --workers 2
 
 test: .venv/.test-servers setup ## Set up everything, then run all tests (ARGS="-k shake" narrows)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-data: setup ## Run the real inputs of $NEARHIVE_TEST_DATA (../shared/data)
 	@[ -d "$(TEST_DATA)" ] || { \

@@ -143,6 +143,7 @@ async def restore(state: State, path: Path) -> Done:
     await world_record.begin(state, "restore")
     filler = _Filler(state, await transfer.now_ms(state))
     await _fill(filler, path, late)
+    await state.settle()
     found = await checksum_of(state)
     now_ms = await transfer.now_ms(state)
     world_record.compare(filler.checksum.after(now_ms), found.after(now_ms))

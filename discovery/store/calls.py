@@ -53,12 +53,25 @@ class StateFault(Exception):
 class Call:
     """One command on its way; ``sent`` tells whether the server may have seen it."""
 
-    __slots__ = ("answer", "asking", "batch", "command", "lasting", "late", "node", "script", "sent", "tries")
+    __slots__ = (
+        "answer",
+        "asking",
+        "batch",
+        "command",
+        "lasting",
+        "late",
+        "node",
+        "script",
+        "sent",
+        "settles",
+        "tries",
+    )
 
     def __init__(
         self, command: Command, script: Script | None, answer: "asyncio.Future[Any]", lasting: bool = True
     ) -> None:
         self.lasting = lasting and (script is None or script.lasting)  # whether what it writes must last
+        self.settles = False  # whether its answer promises to keep what was told before it
         self.command = command
         self.script = script
         self.answer = answer
@@ -72,7 +85,7 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether its answer is a promise to keep something."""
-        return self.lasting and self.changes
+        return self.settles or (self.lasting and self.changes)
 
     @property
     def changes(self) -> bool:

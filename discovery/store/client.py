@@ -110,10 +110,6 @@ class State:
         """
         return await self._ask(command, None, self._known().of_command(command), within_s, lasting)
 
-    async def call_on(self, key: str, *command: Argument, within_s: float | None = None) -> Any:
-        """:meth:`call` for a command without a key, such as TIME, on the node that owns ``key``."""
-        return await self._ask(command, None, self._known().of_key(key), within_s)
-
     async def call_at(self, master: str, *command: Argument, within_s: float | None = None) -> Any:
         """:meth:`call` on the master of that name, for SCAN and such. Raises StateAway when it is no master now."""
         for node in self._known().masters():
@@ -140,6 +136,13 @@ class State:
         """Send one command to every master and return their replies, in the order of :meth:`masters`."""
         nodes = self._known().masters()
         return await asyncio.gather(*(self._ask(command, None, node, within_s) for node in nodes))
+
+    async def settle(self) -> None:
+        """Return when every master keeps all that anybody has told it so far: for many writes that were not waited for
+        one by one. (WAIT and WAITAOF wait for the server's offset at the connection's last command, whatever that did.)
+        """
+        nodes = self._known().masters()
+        await asyncio.gather(*(self._ask(("PING",), None, node, None, settles=True) for node in nodes))
 
     def masters(self) -> list[str]:
         """Name (host:port) of every master, for :meth:`call_at`; ``[""]`` on one server."""
@@ -250,10 +253,17 @@ class State:
         return self._topology
 
     async def _ask(
-        self, command: Command, script: Script | None, node: Node, within_s: float | None, lasting: bool = True
+        self,
+        command: Command,
+        script: Script | None,
+        node: Node,
+        within_s: float | None,
+        lasting: bool = True,
+        settles: bool = False,
     ) -> Any:
         loop = asyncio.get_running_loop()
         call = Call(command, script, loop.create_future(), lasting)
+        call.settles = settles
         if self._refusal is not None and call.changes and (script is None or script is not self._not_refused):
             raise StateAway(self._refusal)
         node.submit(call)

@@ -157,7 +157,8 @@ class Copy:
             self._held.append(stream, rows)
 
     async def _read_back(self) -> None:
-        """Read the target whole. Raises NotAsWritten."""
+        """Read the target whole, once all of it is as durable as it will be. Raises NotAsWritten."""
+        await self._target.settle()
         found, seen = Checksum(), set[bytes]()  # a scan may meet a key twice
         async for page in transfer.scan(self._target):
             self._refuse_unknown(page.streams)
@@ -185,6 +186,7 @@ class Copy:
             self._say("no worker serves any more; copying what differs")
             await self._until_quiet(changes)
             await self._plan.finish(self._source, self._target)
+            await self._target.settle()
             await self._compare_streams()
             await self._compare_written(written)
             if await self._catch_up(changes):

@@ -5,26 +5,15 @@
 
 from dataclasses import dataclass
 
-from discovery.store import keys
-from discovery.store.client import State
 from discovery.store.hive_time import STEP_MS, Tick, pack_tick, unpack_tick
 from discovery.store.scripts import Script
 
-__all__ = ["TICK", "Sample", "Tick", "TickPlan", "append_first_tick", "pack_tick", "unpack_tick"]
+__all__ = ["TICK", "Sample", "Tick", "TickPlan", "pack_tick", "unpack_tick"]
 
 SILENCE_S = 0.25  # after this long without an entry a tick is due
 LONGEST_GAP_S = 5.0  # and at least this often in traffic, so that a checkpoint's tail holds one
 
 TICK = Script("tick", lasting=False)
-
-
-async def append_first_tick(state: State, tag: str, epoch_ms: int) -> bool:
-    """Give an empty stream its first tick: hive time = the server's clock. False, and nothing done, when not empty.
-
-    Raises StateAway.
-    """
-    args: list[bytes | str | int] = ["", 0, "", 0, epoch_ms, STEP_MS]
-    return await state.run(TICK, [keys.feed(tag), keys.leader(tag)], args) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched
 from discovery.store.scripts import Script, tag_of
 
 _READ = Script("transfer_read", lasting=False)
-_WRITE = Script("transfer_write")
-_STREAM = Script("transfer_stream")
+_WRITE = Script("transfer_write", lasting=False)  # whoever transfers waits once, at the end: `State.settle`
+_STREAM = Script("transfer_stream", lasting=False)
 
 _SCAN_COUNT = 1000
 _KEYS_A_SCRIPT = 100  # about 0.5 ms of server time
@@ -146,7 +146,7 @@ async def stream_end(state: State, stream: bytes) -> StreamEnd:
 
 
 async def append(state: State, stream: bytes, rows: Sequence[Entry]) -> None:
-    """Add entries behind those that stand, under the ids that they have."""
+    """Add entries behind those that stand, under the ids that they have. Durable after `State.settle`."""
     args: list[bytes | str | int] = []
     size = 0
     for row in rows:
@@ -179,7 +179,7 @@ async def end_stream(state: State, end: StreamEnd) -> None:
 
 
 async def write(state: State, records: Iterable[Record]) -> None:
-    """Each record replaces what stands under its key. Durable on return; best a few thousand at once."""
+    """Each record replaces what stands under its key; best a few thousand at once. Durable after `State.settle`."""
     by_tag: defaultdict[str, list[tuple[Record, Sequence[bytes]]]] = defaultdict(list)
     large: list[Record] = []
     for record in records:
@@ -220,8 +220,8 @@ async def _run_write(state: State, mode: str, group: Sequence[tuple[Record, Sequ
 
 
 async def delete(state: State, names: Iterable[bytes]) -> None:
-    """Remove keys."""
-    await asyncio.gather(*(state.call("UNLINK", name) for name in names))
+    """Remove keys. Durable after `State.settle`."""
+    await asyncio.gather(*(state.call("UNLINK", name, lasting=False) for name in names))
 
 
 async def count_keys(state: State) -> int:

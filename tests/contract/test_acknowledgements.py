@@ -72,6 +72,18 @@ async def test_a_write_that_is_not_synced_has_an_unknown_outcome(waitaof_state: 
     assert all(outcome.outcome_unknown for outcome in outcomes if isinstance(outcome, StateAway))
 
 
+async def test_what_was_not_waited_for_is_settled_once(waitaof_state: State, waitaof_server: Server) -> None:
+    before = waitaof_server.info("commandstats")
+    await asyncio.gather(*(waitaof_state.call("SET", f"{{s00}}:{n}", n, lasting=False) for n in range(300)))
+    assert _calls(waitaof_server.info("commandstats"), "waitaof") == _calls(before, "waitaof")
+    await waitaof_state.settle()
+    assert _calls(waitaof_server.info("commandstats"), "waitaof") - _calls(before, "waitaof") == 1
+    await waitaof_state.call("CONFIG", "SET", "appendfsync", "no")  # no sync will come
+    await waitaof_state.call("SET", KEY, "1", lasting=False)
+    with pytest.raises(StateAway):
+        await waitaof_state.settle()
+
+
 async def reads_later(state: State, value: bytes) -> None:
     """Reads once the writes are waiting for their acknowledgement."""
     await asyncio.sleep(0.1)
@@ -95,7 +107,11 @@ async def test_on_cluster_a_write_waits_for_a_replica(cluster_state: State, clus
         assert 0.9 < time.monotonic() - started_s < 2
         other = next(tag for tag in TAGS if cluster_servers.owner_of(tag) is not owner)
         assert await cluster_state.call("SET", f"{other}:a", "1") == b"OK", "other masters have their replicas"
+        assert await cluster_state.call("SET", "{s00}:c", "1", lasting=False) == b"OK"
+        with pytest.raises(StateAway):
+            await cluster_state.settle()
     cluster_servers.wait_ok()
+    await cluster_state.settle()
     assert await cluster_state.run(COUNT, [KEY], []) == 3
 
 

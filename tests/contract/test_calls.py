@@ -61,7 +61,7 @@ async def test_all_masters_are_reached(footing_state: State, footing: Footing) -
     assert len(masters) == (3 if footing.name == "cluster" else 1)
     assert [await footing_state.call_at(master, "PING") for master in masters] == [b"PONG"] * len(masters)
     assert {role for name, role in footing_state.nodes().items() if name in masters} == {"master"}
-    on_key = [await footing_state.call_on(tag, "INFO", "server") for tag in TAGS]
+    on_key = [await footing_state.call_at(footing_state.node_of(tag), "INFO", "server") for tag in TAGS]
     ports = {info.decode().split("tcp_port:")[1].split()[0] for info in on_key}
     assert len(ports) == len(masters), "the tags of the shards live on every master"
 
@@ -114,7 +114,7 @@ async def test_a_blocking_connection_waits_apart(footing_state: State) -> None:
 
 async def _one_is_blocked(state: State, key: str) -> None:
     for _ in range(500):
-        if b"blocked_clients:1" in await state.call_on(key, "INFO", "clients"):
+        if b"blocked_clients:1" in await state.call_at(state.node_of(key), "INFO", "clients"):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("nobody waits on the server")

@@ -61,7 +61,8 @@ class Loser:
         return answer.json() if answer.body else None
 
     async def settle(self, one: Connection, label: str) -> None:
-        """All three in one place."""
+        """All three in one place, once the shards lost before are restored."""
+        await self.service.ready(_AGAIN_S)
         for name in ("ann", "bob", "dora"):
             user = f"{name}.{label}"
             await self.ask(one, user, "PUT", "/v1/me/position", _HERE)

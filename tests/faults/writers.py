@@ -305,14 +305,14 @@ class Writers:
         person, rows = row
         found: dict[str, Value] = {}
         for bottle_id in (one["bottle_id"] for one in rows if one["role"] == "thrown"):
-            bottle = (await connection.ask("GET", f"/v1/bottles/{bottle_id}", None, person.headers)).ok()
+            bottle = (await _answered(connection, f"/v1/bottles/{bottle_id}", person)).ok()
             key = f"bottle:{person.user}:{bottle['text']}"
             found[key] = "thrown" if key not in found else "twice"
         self.ledger.saw_all(found, f"bottle:{person.user}:")
 
     async def _read_replies(self, connection: Connection, person: Person) -> None:
         for bottle in person.answered:
-            answer = await connection.ask("GET", f"/v1/bottles/{bottle}", None, person.headers)
+            answer = await _answered(connection, f"/v1/bottles/{bottle}", person)
             replies = answer.json()["replies"] if answer.status == 200 else []
             texts = Counter(one["text"] for one in replies)
             found: dict[str, Value] = {f"reply:{bottle}:{text}": str(count) for text, count in texts.items()}
@@ -364,12 +364,21 @@ async def _page(connection: Connection, path: str, person: Person) -> Any:
     return None if answer.status == 503 else answer.ok()
 
 
+async def _answered(connection: Connection, path: str, person: Person) -> Answer:
+    """What a read of bottles says: they are read from the state, whose answer may come late when many ask at once."""
+    ends_s = time.monotonic() + within(_LAPSE_S)
+    while (answer := await connection.ask("GET", path, None, person.headers)).status == 503:
+        assert time.monotonic() < ends_s, answer.body
+        await asyncio.sleep(_PAUSE_S)
+    return answer
+
+
 async def _all_bottles(connection: Connection, person: Person) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
         path = f"/v1/me/bottles?limit=100{'&cursor=' * bool(cursor)}{cursor}"
-        page = (await connection.ask("GET", path, None, person.headers)).ok()
+        page = (await _answered(connection, path, person)).ok()
         rows += page["bottles"]
         cursor = page["next_cursor"]
     return rows

@@ -88,10 +88,12 @@ class PeopleModel:
     # --- who ---
 
     def take_part(self, user: str) -> None:
-        """The first act by which somebody takes part tells which human it is."""
+        """The first act by which somebody takes part tells which human it is; each, an age that hides them."""
         person = self.tokens[user].person
         if person is not None:
             self.persons[user] = person
+        if self.is_adult(user) and not self.may(user):
+            self.claims[user] = self.tokens[user].age
 
     def human(self, user: str) -> str:
         person = self.persons.get(user)

@@ -45,6 +45,12 @@ async def test_the_age_of_the_token_counts_when_the_app_shows_somebody_to_everyo
     await run_acts(product, [move(AGELESS), *grown])
 
 
+async def test_a_refused_act_of_a_minor_tells_their_age(product: Product) -> None:
+    shake = act("shake", others=[MINOR], point=HERE, reach="anywhere", limit=10, again=False)
+    row = {"a": MINOR, "b": 0, "op": "add", "guardian": False}
+    await run_acts(product, [move(), by_app(MINOR, age="adult"), shake, act("app_pairs", rows=[row])])
+
+
 async def test_without_consent_the_app_lets_nobody_be_seen_for_longer(product: Product) -> None:
     for visibility in ("everyone", "friends"):
         acts = [move(), shows(0, visibility, 3600), by_app(visibility=visibility), act("later", ms=3_600_001)]

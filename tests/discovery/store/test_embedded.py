@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -265,8 +266,16 @@ def test_a_binary_that_is_missing_or_no_server_is_said(tmp_path: Path) -> None:
         server_version(Path("/bin/false"))
 
 
-def test_a_long_path_gets_a_private_socket_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.fixture
+def short_tempdir(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where temporary directories are made; the test's own directory may itself be too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="nh") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        yield
+
+
+@pytest.mark.usefixtures("short_tempdir")
+def test_a_long_path_gets_a_private_socket_elsewhere(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 120)
     server = EmbeddedServer(take(long), time.monotonic)
     assert len(os.fsencode(server.socket)) < 104

@@ -15,7 +15,7 @@ from discovery.store.embedded import EmbeddedServer, find_binary
 from discovery.store.feed import Follower
 from discovery.store.keeper import StreamKeeper
 from discovery.store.leases import Leases
-from discovery.store.ticker import append_first_tick
+from discovery.store.ticker import Tick, pack_tick
 from tests.faults import ldfault
 from tests.faults.ldfault import FaultyServer
 
@@ -192,7 +192,7 @@ async def test_a_leader_that_reads_nothing_lets_another_lead(state: State) -> No
 
 
 async def test_who_has_not_caught_up_does_not_lead(state: State) -> None:
-    await append_first_tick(state, TAG, EPOCH_MS)
+    await state.call("XADD", keys.feed(TAG), "*", "k", "t", "d", pack_tick(Tick(0, EPOCH_MS)))
     worker = Worker(state, "w")
     worker.keep()
     await asyncio.sleep(0.7)

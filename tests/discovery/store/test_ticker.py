@@ -16,7 +16,6 @@ from discovery.store.ticker import (
     Sample,
     Tick,
     TickPlan,
-    append_first_tick,
     pack_tick,
     unpack_tick,
 )
@@ -228,7 +227,7 @@ def test_any_story_keeps_hive_time_within_a_second_of_the_truth(seed: int, scale
 FEED, LEADER = keys.feed("s00"), keys.leader("s00")
 
 
-async def tick(state: State, hive_ms: int | str, offset_ms: int, token: str = "w|1") -> list[bytes] | None:
+async def tick(state: State, hive_ms: int, offset_ms: int, token: str = "w|1") -> list[bytes] | None:
     args: list[bytes | str | int] = [token, 9, hive_ms, offset_ms, EPOCH_MS, STEP_MS]
     reply: list[bytes] | None = await state.run(TICK, [FEED, LEADER], args)
     return reply
@@ -243,15 +242,6 @@ async def newest_tick(state: State) -> tuple[int, Tick]:
     ((raw_id, fields),) = await state.call("XREVRANGE", FEED, "+", "-", "COUNT", 1)
     assert fields[:3] == [b"k", b"t", b"d"]
     return int(raw_id.partition(b"-")[0]), unpack_tick(fields[3])
-
-
-async def test_only_an_empty_stream_takes_a_first_tick(state: State) -> None:
-    assert await append_first_tick(state, "s00", EPOCH_MS)
-    id_ms, first = await newest_tick(state)
-    assert first == Tick(0, EPOCH_MS)
-    assert abs(id_ms - await server_ms(state)) < 1000
-    assert not await append_first_tick(state, "s00", EPOCH_MS)
-    assert await state.call("XLEN", FEED) == 1
 
 
 @pytest.mark.parametrize("held", [None, "w|2|5", "w|10|5", "ww|1|5", "v|1|5"])
