@@ -9,6 +9,7 @@ from api.auth import Age, mint_token
 from tests.world import World
 
 _TRIES = 20
+_AGAIN_S = 0.05
 
 
 class Ask(NamedTuple):
@@ -80,6 +81,7 @@ class Asker:
             answer = await self._once(ask)
             if answer.status != 503:
                 break
+            await asyncio.sleep(_AGAIN_S)
         return answer
 
     async def _once(self, ask: Ask) -> Answer:

@@ -72,7 +72,8 @@ async def transcripts(state: State, data_dir: Path, bug: Break | None = None) ->
     return found[0], found[1]
 
 
-async def _place(ask: Asker, user: str, point: Point, visibility: str = "everyone") -> None:
+async def place(ask: Asker, user: str, point: Point, visibility: str = "everyone") -> None:
+    """Somebody with a position."""
     await ask.ok(Ask(user, "PUT", "/v1/me/position", {"lat": point[0], "lon": point[1], "ttl_s": 28_800}))
     await ask.ok(Ask(user, "PATCH", "/v1/me/settings", {"visibility": visibility}))
 
@@ -81,8 +82,8 @@ async def _run(world: World, duel: Duel, reports: list[tuple[int, Point]]) -> li
     ask = Asker(world)
     start_ms = world.now_ms
     for user in (VIEWER, *_FILL, *FRIENDS):
-        await _place(ask, user, PARIS, "friends" if user in FRIENDS else "everyone")
-    await _place(ask, OTHER, duel.between)
+        await place(ask, user, PARIS, "friends" if user in FRIENDS else "everyone")
+    await place(ask, OTHER, duel.between)
     for friend, precision in FRIENDS.items():
         await ask.ok(Ask(VICTIM, "PUT", f"/v1/me/friends/{friend}", {"precision": precision}))
         await ask.ok(Ask(friend, "PUT", f"/v1/me/friends/{VICTIM}", {"precision": precision}))
@@ -94,7 +95,7 @@ async def _run(world: World, duel: Duel, reports: list[tuple[int, Point]]) -> li
         if what is None:
             seen += await _look(ask)
         else:
-            await _place(ask, VICTIM, what)
+            await place(ask, VICTIM, what)
             await ask(Ask(VICTIM, "GET", "/v1/radar"))
     return seen
 

@@ -67,6 +67,12 @@ async def _unfriended(_world: World, ask: Asker) -> None:
     await ask.ok(Ask(TARGET, "DELETE", f"/v1/me/friends/{ME}"))
 
 
+async def _erased(_world: World, ask: Asker) -> None:
+    await _place(ask)
+    await ask.ok(Ask(TARGET, "PUT", f"/v1/me/friends/{ME}"))
+    await ask.ok(Ask(TARGET, "DELETE", f"/v1/me?confirm={TARGET}"))
+
+
 async def _befriended(_world: World, ask: Asker) -> None:
     await ask.ok(Ask(TARGET, "PUT", f"/v1/me/friends/{ME}", {"precision": "near"}))
 
@@ -88,6 +94,7 @@ STATES: Final[dict[str, Setup]] = {
     "expired": _expired,
     "cleared": _cleared,
     "unfriended": _unfriended,
+    "erased": _erased,
 }
 
 
