@@ -316,8 +316,12 @@ def _uncollected() -> Iterator[None]:
 
 
 def _lasting(suspensions: dict[int, dict[str, int]], stranger_edge_ms: int) -> dict[int, dict[str, int]]:
-    """A suspension counts until the stranger edge behind its end; who has none left is left out."""
-    return {slot: until for slot, until in suspensions.items() if max(until.values(), default=0) > stranger_edge_ms}
+    """Each counts until the stranger edge behind its end, whatever stands beside it; who has none left is left out."""
+    standing = (
+        (slot, {key: until_ms for key, until_ms in until.items() if until_ms > stranger_edge_ms})
+        for slot, until in suspensions.items()
+    )
+    return {slot: until for slot, until in standing if until}
 
 
 def _of_today(shown: dict[int, Shown], stranger_edge_ms: int) -> dict[int, Shown]:

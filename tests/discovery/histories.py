@@ -119,8 +119,9 @@ class Folded:
         for slot, others in self.people.mutes.standing().items():
             found.setdefault(ids[slot], {})["mutes"] = others
         for slot, until in self.people.suspensions.items():
-            if max(until.values(), default=0) > self.presence.stranger_edge_ms:
-                found.setdefault(ids[slot], {})["suspensions"] = until
+            lasting = {key: end_ms for key, end_ms in until.items() if end_ms > self.presence.stranger_edge_ms}
+            if lasting:
+                found.setdefault(ids[slot], {})["suspensions"] = lasting
         crossed_ms = max(self.presence.edges(shard).edge_ms for shard in self.people.shards.all())
         for slot, precise in self.friendships.precise.standing(crossed_ms).items():
             shares = {ids[other]: share for other, share in precise.shares.items()}
