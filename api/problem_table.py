@@ -64,7 +64,7 @@ _ROWS = (
         401,
         "Erased",
         "The token was issued before its person was erased; nothing is left of them here.",
-        "Who comes anew needs a token issued after the erasure. In the app's bulk calls: PUT /v1/app/users/{user} first.",
+        "Who comes anew needs a token issued after it. In the app's bulk calls: PUT /v1/app/users/{user} first.",
     ),
     Problem(
         "forbidden",
@@ -277,7 +277,7 @@ _ROWS = (
         "moderation_away",
         503,
         "The check of texts is not answering",
-        "This deployment has texts checked before they are passed on, and the check gave no answer; nothing was changed.",
+        "Texts are checked here before they are passed on, and the check gave no answer; nothing was changed.",
         "Repeat after the seconds in Retry-After.",
         retry_after_s=1,
     ),

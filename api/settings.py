@@ -98,7 +98,8 @@ class Settings(BaseSettings):
     exposure_caps: Switch = Field(
         True,
         description="on|off: a day, one human is shown one stranger in at most 6 stranger epochs, in the first week at "
-        "most 50 strangers, is answered from at most 30 cells, and makes at most 20 friend requests. The demo has it off.",
+        "most 50 strangers, is answered from at most 30 cells, and makes at most 20 friend requests. The demo has it "
+        "off.",
     )
     shake_window_s: float = Field(
         5.0, gt=0, le=60, allow_inf_nan=False, description="Two shakes match when they lie within so many seconds."

@@ -80,7 +80,7 @@ class Erasing:
             log.info("erasures_done")
 
     async def _clear_elsewhere(self, jobs: dict[str, Job]) -> None:
-        """Afterwards only files name them: what is left to do is noted without a name, which the new ones would have."""
+        """Afterwards only files name them: what is left to do is noted without a name, as new ones would have it."""
         for user, job in jobs.items():
             await self._clear(user, job.life, job.human)
         await self._forget_shakes(jobs)

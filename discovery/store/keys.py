@@ -126,7 +126,8 @@ def tombstones(tag: str) -> str:
 
 def erasing(tag: str) -> str:
     """Hash. Person being erased -> life, entry of the feed, human behind the account: what the leader of the shard has
-    yet to clear elsewhere; '' while the files of the servers may still name some. No TTL: removed when done, within 30 s."""
+    yet to clear elsewhere; '' while the files of the servers may still name some. No TTL: removed when done, within
+    30 s."""
     return f"{{{tag}}}:erasing"
 
 

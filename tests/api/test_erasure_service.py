@@ -1,5 +1,6 @@
 """Erasure of a real service: on both workers before the answer, off the disk within 30 s, and for good."""
 
+import asyncio
 import shutil
 import time
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ async def test_who_was_erased_stays_erased(service: Service, tmp_path: Path) -> 
     await assert_gone(service, ann)
     while holding(service.data_dir):
         assert time.monotonic() - asked_s < FORGOTTEN_S, holding(service.data_dir)
-        time.sleep(0.5)
+        await asyncio.sleep(0.5)
     print(f"nothing on the disk after {time.monotonic() - asked_s:.1f} s, with a restart in between")
 
     service.interrupt()

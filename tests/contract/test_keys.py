@@ -24,6 +24,7 @@ import pytest
 from discovery.hive import Hive
 from discovery.moderation import Decision
 from discovery.reporting import Target
+from discovery.request_quota import RequestQuota
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
@@ -55,6 +56,7 @@ RULES = {
     "Shards.blocks": Rule("hash", "never"),
     "Shards.requests": Rule("hash", "always", 2 * DAY_S),
     "Shards.operation": Rule("string", "always", DAY_S),
+    "Shards.operations": Rule("zset", "always", DAY_S),
     "Shards.mutes": Rule("hash", "never"),
     "Shards.reports": Rule("hash", "always", 90 * DAY_S),
     "Shards.case": Rule("hash", "always", 90 * DAY_S),
@@ -69,6 +71,8 @@ RULES = {
     "leader": Rule("string", "never"),
     "fence": Rule("string", "never"),
     "leases": Rule("hash", "never"),
+    "tombstones": Rule("hash", "never"),
+    "erasing": Rule("hash", "never"),
     "checkpoint": Rule("hash", "never"),
     "checkpoint_chunk": Rule("string", "sometimes", HOUR_S),
     "sea_index": Rule("hash", "never"),
@@ -274,6 +278,15 @@ async def run_moderation(product: Product) -> None:
     await hive.reports.report(third, "third", Target("user", users[1]), "spam", "")
 
 
+async def run_rights(product: Product) -> None:
+    """A friendship asked for where requests are counted; a person mutes another, and a third one is erased."""
+    hive = product.workers[0].hive
+    await RequestQuota(hive.people, hive.writer, on=True).take("asking", "asked")
+    await hive.safety.mute("muting", "muted")
+    await hive.safety.block("erased", "other")
+    await hive.erasure.erase("erased", int(1000 * time.time()))
+
+
 def slot_of(hive: Hive, user: str) -> int:
     slot = hive.people.slot(user)
     assert slot is not None
@@ -342,6 +355,7 @@ async def test_no_other_key_ever_appears(footing: Footing, footing_state: State,
         await run_acts(product, every_feature())
         await run_stores(product)
         await run_moderation(product)
+        await run_rights(product)
         wrong, seen = await faults(footing_state, shards)
     finally:
         await product.close()
