@@ -31,9 +31,10 @@ from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
 _FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
-_FENCE = re.compile(rb"\{s(\d\d)\}:fence")
+_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
+_TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
 # Hashes of ids are made anew by the workers, who know the deployment's secret; it is not needed here.
@@ -50,21 +51,23 @@ class Resharding(Plan):
         self._folding: _Folding | None = None
 
     def record(self, record: Record) -> Iterator[Record]:
-        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
+        person, of_each = _OF_A_PERSON.fullmatch(record.key), _OF_EACH.fullmatch(record.key)
         if person:
-            yield replace(record, key=b"{s%02d}:%s" % (self._after.of(person[3].decode()), person[2]))
-        elif fence:  # no leader of the new world may have a token that one of the old world had
+            yield _of_person(record, b"{s%02d}" % self._after.of(person[3].decode()), person[2])
+        elif of_each:
+            # No leader of the new world may have a token that one of the old world had; and tombstones do not tell
+            # whose shard they are of: without them a second erasure would count as a first, as is done already.
             for shard in self._after.all():
-                yield replace(record, key=b"{s%02d}:fence" % shard)
+                yield replace(record, key=b"{s%02d}:%s" % (shard, of_each[2]))
         elif not _FOLDED.fullmatch(record.key):
             yield record
 
     def compared(self, record: Record, *, in_target: bool) -> Record | None:
-        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
-        if _FOLDED.fullmatch(record.key) or (fence and int(fence[1])):
+        person, of_each = _OF_A_PERSON.fullmatch(record.key), _OF_EACH.fullmatch(record.key)
+        if _FOLDED.fullmatch(record.key) or (of_each and int(of_each[1])):
             return None
         if person and int(person[1]) == (self._after.of(person[3].decode()) if in_target else 0):
-            return replace(record, key=b"{s}:" + person[2])
+            return _of_person(record, b"{s}", person[2])
         return record
 
     def copies(self, stream: bytes) -> bool:
@@ -90,6 +93,13 @@ class Resharding(Plan):
         for part in await asyncio.to_thread(split, folded, self._after):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+
+def _of_person(record: Record, tag: bytes, name: bytes) -> Record:
+    """The record under another tag; a list of operations names keys of that tag."""
+    if name.startswith(b"ops:"):
+        record = replace(record, elements=[_TAG.sub(tag, part, 1) for part in record.elements])
+    return replace(record, key=tag + b":" + name)
 
 
 def _hex(digests: int) -> str:

@@ -158,9 +158,11 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
     await state.call("SET", keys.fence("s00"), 41)
     await state.call("SET", "{stores}:else", "1")
     one, many = keys.Shards(1), keys.Shards(COUNT)
+    await state.call("HSET", keys.tombstones("s00"), "name", "1|7")
     for user in (*USERS, "an:odd:one"):
         for names in (one.person, one.friend_halves, one.blocks):
             await state.call("HSET", names(user), "of", user)
+        await state.call("ZADD", one.operations(user), 9, one.operation(user, "shake", "0f"))
         await state.call("SET", one.operation(user, "shake", "0f"), user, "PX", 3_600_000)
     cut = draws.randrange(1, ACTS) if checkpoint else 0
     await write_feed(state, history.feeds[0][:cut])
@@ -187,16 +189,18 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
         operation = many.operation(user, "shake", "0f")
         assert await target.call("GET", operation) == user.encode()
         assert 3_000_000 < await target.call("PTTL", operation) <= 3_600_000
+        assert await target.call("ZRANGE", many.operations(user), 0, -1) == [operation.encode()]
     newest = (await state.call("XREVRANGE", keys.feed("s00"), "+", "-", "COUNT", 1))[0][0]
     for shard in many.all():
         tag = keys.shard_tag(shard)
         assert await target.call("GET", keys.fence(tag)) == b"41"
+        assert await target.call("HGET", keys.tombstones(tag), "name") == b"1|7"
         assert not await target.call("EXISTS", keys.leader(tag))
         [(only, fields)] = await target.call("XRANGE", keys.feed(tag), "-", "+")
         assert (only, fields[1]) == (newest, b"t")
-    assert done.keys == 15 * 4 + 2
+    assert done.keys == 15 * 5 + 3
     chunks = sum([1 async for page in transfer.scan(target) for record in page.records if b":cp:" in record.key])
-    assert await transfer.count_keys(target) == 1 + 15 * 4 + 1 + 3 * COUNT + chunks
+    assert await transfer.count_keys(target) == 1 + 15 * 5 + 1 + 4 * COUNT + chunks
 
 
 async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:
