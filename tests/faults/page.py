@@ -23,7 +23,18 @@ BEGINS = "<!-- results: written by python -m tests.faults.page -->"
 ENDS = "<!-- end of results -->"
 LOSSES = ("lost", "phantom", "back", "double", "half", "twice", "moved", "divergences", "shown", "revived")
 """What must be 0."""
-_LEVELS = ("writers", "lanes", "connections", "descriptors", "headroom_mb", "bytes", "bodies", "acts", "steps", "shards")
+_LEVELS = (
+    "writers",
+    "lanes",
+    "connections",
+    "descriptors",
+    "headroom_mb",
+    "bytes",
+    "bodies",
+    "acts",
+    "steps",
+    "shards",
+)
 """Sizes that do not add up: the largest is shown."""
 _SEEDS = 3
 _HEADS = (
