@@ -50,8 +50,10 @@ _VISIBLE_AS = {"near": "everyone", "area": "everyone", "city": "friends", "hidde
 _RADII = (3000, 5000, 10_000, 20_000, 50_000)
 _RADAR_RADII = (1000, 2000, 5000, 10_000, 25_000, 50_000, 100_000)
 _READS_AN_EPOCH = 8
-# The sea runs on the state server's clock, which two runs cannot share; and it knows no places.
-_SEA_TIME = re.compile(rb'"(expires_at|resets_at|thrown_at|at)":"[^"]*"')
+# The sea, and how long the server keeps a key, run on the state server's clock, which two runs cannot share; neither
+# knows places.
+_SERVER_TIME = re.compile(rb'"(expires_at|resets_at|thrown_at|at|thrown|kept_until|day)":("[^"]*"|[0-9]+)')
+_TELL_SERVER_TIME = ("bottles", "/v1/me/export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +210,8 @@ class _Run:
 
     async def _note(self, ask: Ask) -> Answer:
         answer = await self.ask(ask)
-        if "bottles" in ask.path:
-            answer = answer._replace(body=_SEA_TIME.sub(b"", answer.body))
+        if any(name in ask.path for name in _TELL_SERVER_TIME):
+            answer = answer._replace(body=_SERVER_TIME.sub(b"", answer.body))
         self.said.append(Said(self.world.now_ms, ask, answer))
         return answer
 
