@@ -32,7 +32,6 @@ _DECIDE = Script("case_decide")
 _CLOSE = Script("case_close")
 _APPEAL = Script("case_appeal")
 _BOTTLE = SeaScript("bottle_decide")
-_FIRST_TAG = keys.shard_tag(0)
 _SEA = (keys.sea_index(), keys.sea_holds(), keys.sea_ends())
 
 Place = tuple[int, str]
@@ -136,9 +135,7 @@ class Moderation:
         await self._carry_out(decision, target, accused)
         dismissed = int(decision.action == "dismiss")
         args: list[bytes | str | int] = [target.name, total, appeal_id, dismissed, KEPT_MS]
-        closed = await self._writer.state.run(_CLOSE, [case, keys.cases(tag)], args)
-        if closed and tag != _FIRST_TAG:  # in a world that was resharded it may still stand where all once stood
-            await self._writer.state.call("ZREM", keys.cases(_FIRST_TAG), target.name)
+        await self._writer.state.run(_CLOSE, [case, keys.cases(tag)], args)
         return target
 
     async def _target(self, report_id: str) -> Target:

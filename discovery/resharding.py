@@ -18,6 +18,7 @@ from discovery.friends import Friendships
 from discovery.people import People
 from discovery.people_fold import PeopleFold
 from discovery.presence import Presence
+from discovery.reporting import Target
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shard_packing import Head, ShardState, pack, unpack
@@ -28,11 +29,11 @@ from discovery.store.client import State
 from discovery.store.copying import Plan
 from discovery.store.feed import TICK, FeedGap, Follower, Place, checksum_of
 from discovery.store.hive_time import Tick, pack_tick
-from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
+from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched, digest_of
 from geo.kernels import presence as kernels
 
 _OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
-_FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
+_MADE_AT_THE_END = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*|cases)", re.DOTALL)
 _OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
 _TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
@@ -59,12 +60,12 @@ class Resharding(Plan):
             # whose shard they are of: without them a second erasure would count as a first, as is done already.
             for shard in self._after.all():
                 yield replace(record, key=b"{s%02d}:%s" % (shard, of_each[2]))
-        elif not _FOLDED.fullmatch(record.key):
+        elif not _MADE_AT_THE_END.fullmatch(record.key):
             yield record
 
     def compared(self, record: Record, *, in_target: bool) -> Record | None:
         person, of_each = _OF_A_PERSON.fullmatch(record.key), _OF_EACH.fullmatch(record.key)
-        if _FOLDED.fullmatch(record.key) or (of_each and int(of_each[1])):
+        if _MADE_AT_THE_END.fullmatch(record.key) or (of_each and int(of_each[1])):
             return None
         if person and int(person[1]) == (self._after.of(person[3].decode()) if in_target else 0):
             return _of_person(record, b"{s}", person[2])
@@ -82,6 +83,7 @@ class Resharding(Plan):
 
     async def finish(self, source: State, target: State) -> None:
         """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
+        await self._part_cases(source, target)
         try:
             folded = await (self._folding or await _Folding.begin(source, self._monotonic)).end()
         except FeedGap:  # the feed was trimmed meanwhile behind a newer checkpoint
@@ -93,6 +95,22 @@ class Resharding(Plan):
         for part in await asyncio.to_thread(split, folded, self._after):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+
+    async def _part_cases(self, source: State, target: State) -> None:
+        """Each case waits in the queue of its target's shard. Raises NotAsWritten."""
+        queue = keys.cases(keys.shard_tag(0)).encode()
+        waiting: dict[int, list[bytes]] = {shard: [] for shard in self._after.all()}
+        for record in (await transfer.read(source, [queue])).records:
+            for score, name in batched(record.elements):
+                waiting[self._after.of(Target.of_name(name.decode()).id)] += (score, name)
+        names = [keys.cases(keys.shard_tag(shard)).encode() for shard in waiting]
+        rows = zip(names, waiting.values(), strict=True)
+        parts = [Record(name, "zset", NO_EXPIRY, elements) for name, elements in rows]
+        await transfer.write(target, parts)  # an empty one takes away what a copy broken off has left
+        written = (await transfer.read(target, names)).records
+        if sum(part.digest() for part in parts if part.elements) != sum(record.digest() for record in written):
+            raise world_record.NotAsWritten("the target does not hold the queue of cases")
 
 
 def _of_person(record: Record, tag: bytes, name: bytes) -> Record:
