@@ -41,6 +41,7 @@ class Exposure:
 
     def __init__(self, people: People) -> None:
         self._people = people
+        self._day = 0  # all of earlier days is forgotten
 
     def fold(self, payload: bytes) -> None:
         """Apply what one worker told. Of somebody erased meanwhile nothing is kept."""
@@ -78,6 +79,13 @@ class Exposure:
             self._people.shown[slot] = Shown(day, frozenset(others))
         elif day == standing.day:
             self._people.shown[slot] = Shown(day, standing.others | frozenset(others))
+
+    def forget_before(self, day: int) -> None:
+        """Whom new accounts were shown on earlier days counts no more; it takes 4 kB for each of them."""
+        if day > self._day:
+            self._day = day
+            for viewer in [viewer for viewer, today in self._people.shown.items() if today.day < day]:
+                del self._people.shown[viewer]
 
     # --- questions ---
 

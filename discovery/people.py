@@ -11,7 +11,7 @@ from discovery.quiet_zones import QuietZones
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, LIFE_SHIFT, LIVES, OWN
 from discovery.sealed import Sealer
 from discovery.store.keys import Shards
-from discovery.tombstones import Tombstone, TombstoneRow, Tombstones
+from discovery.tombstones import Tombstone, TombstoneRow, Tombstones, hash_in
 
 NOBODY, FRIENDS, EVERYONE = range(3)
 VISIBILITIES = ("nobody", "friends", "everyone")
@@ -284,8 +284,8 @@ class People:
         """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes. The slot."""
         slot = self.slot_or_new(user)
         self._forget(np.array([slot]), [slot])
-        for viewer, today in self.shown.items():
-            self.shown[viewer] = today._replace(others=today.others - {slot})
+        for viewer in [viewer for viewer, today in self.shown.items() if slot in today.others]:
+            self.shown[viewer] = self.shown[viewer]._replace(others=self.shown[viewer].others - {slot})
         self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
         self.lives[slot], self.erased_ms[slot] = life, now_ms
         return slot
@@ -293,7 +293,7 @@ class People:
     def fold_tombstone(self, shard: int, name: str, at_ms: int, life: int, now_ms: int) -> None:
         """Somebody of whom nothing is known here was erased elsewhere, or earlier."""
         self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms))
-        self._mark(self.of_shard(shard))
+        self._mark(np.flatnonzero(self.hashes[: len(self.ids)] == hash_in(name)))
 
     def restore_tombstones(self, shard: int, rows: list[TombstoneRow]) -> None:
         """Put back those of a shard, before its people."""
@@ -398,7 +398,13 @@ class People:
         until = self.visible_until_ms[slots]
         open_end = np.where(until == 0, FOR_EVER, until)
         shown = (self.visibility[slots] == EVERYONE) & self._adults(slots)
-        if self.suspensions:
-            suspended = [slot for slot in self.suspensions if self.suspended(slot, "nearby", edge_ms)]
+        suspended = [slot for slot in self._with_suspensions(slots) if self.suspended(slot, "nearby", edge_ms)]
+        if suspended:
             shown &= ~np.isin(slots, suspended)
         return np.asarray(np.where(shown, open_end, 0), dtype=np.int64)
+
+    def _with_suspensions(self, slots: NDArray[np.int32]) -> list[int]:
+        """All of ``slots`` that have any, perhaps others too: each batch of reports asks, and holds have no end."""
+        if len(slots) > len(self.suspensions):
+            return list(self.suspensions)
+        return [slot for slot in slots.tolist() if slot in self.suspensions]

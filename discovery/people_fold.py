@@ -7,7 +7,7 @@ import orjson
 import structlog
 
 from discovery import reports
-from discovery.exposure import Exposure
+from discovery.exposure import DAY_MS, Exposure
 from discovery.friends import Friendships
 from discovery.people import NOBODY, People
 from discovery.presence import Presence
@@ -61,11 +61,13 @@ class PeopleFold:
         if kind == "r":
             self._fold_reports(shard, payload, now_ms)
             return
-        if kind in "lv":  # apart from all reports: they need not break a run
-            self._fold_beside(kind, payload, now_ms)
+        if kind == "l":  # apart from all reports: they need not break a run
+            self._friendships.precise.fold_cells(payload, now_ms)
             return
         self.settle()
-        if kind == "b":
+        if kind == "v":  # counts for who came back after an erasure, which a report may say
+            self._exposure.fold(payload)
+        elif kind == "b":
             self._on_stores(payload)
         elif kind in CLASS_A:
             self._fold_record(shard, kind, payload, now_ms)
@@ -91,12 +93,6 @@ class PeopleFold:
         else:
             self._presence.fold_clear(payload.decode(), now_ms)
             self._friendships.precise.end_all(self._people.slot_or_new(payload.decode()))
-
-    def _fold_beside(self, kind: str, payload: bytes, now_ms: int) -> None:
-        if kind == "l":
-            self._friendships.precise.fold_cells(payload, now_ms)
-        else:
-            self._exposure.fold(payload)
 
     def _fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
         known = self._people.slot(change["u"])
@@ -170,4 +166,6 @@ class PeopleFold:
         """Every shard that has not crossed ``edge_ms`` yet crosses it, if it has an edge there; False when none has."""
         self.settle()
         self._friendships.precise.expire(edge_ms)
-        return self._presence.cross_all(edge_ms)
+        crossed = self._presence.cross_all(edge_ms)
+        self._exposure.forget_before(self._presence.stranger_edge_ms // DAY_MS)
+        return crossed
