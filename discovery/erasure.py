@@ -29,7 +29,7 @@ ClearPart = Callable[[str, str], Awaitable[None]]
 """Clears what another part keeps of (id, key of the human behind it or '' while the human has other accounts)."""
 
 _AT_ONCE = 50
-_OF_A_PERSON = re.compile(r"\{(?:s\d\d|sea)\}:(?:[pfxm]|ops|mine):(.+)", re.DOTALL)
+_OF_A_PERSON = re.compile(r"\{(?:s\d\d|sea)\}:(?:[pfxm]|rq|rep|case|ops|seen|quota|mine):(.+)", re.DOTALL)
 
 _ERASE = Script("erase")
 

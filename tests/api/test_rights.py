@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -9,12 +10,15 @@ import pytest
 
 from api.auth import mint_token
 from discovery.errors import Erased
+from discovery.exposure import Exposure, Look
 from discovery.people import People
 from discovery.presence import Presence
+from discovery.request_quota import RequestQuota
 from discovery.shard_state import state_of
 from discovery.store import keys
+from geo import cells
 from geo.privacy import ExactPoint
-from tests.contract.test_keys import arguments, functions
+from tests.contract.test_keys import arguments, functions, named
 from tests.world import HOUR_MS, PARIS, World, open_world
 
 POINT = {"lat": PARIS[0], "lon": PARIS[1]}
@@ -298,14 +302,83 @@ HELD = {
     "sea_quota": ({"bottle_quota"}, "at once"),
     "sea_mine": ({"bottles"}, "at once"),
 }
+INSIDE = {
+    # function of keys.py whose content names people -> how it forgets who was erased
+    "feed": "trimmed within 30 s; shakes are taken out of theirs",
+    "checkpoint_chunk": "written anew within 30 s",
+    "erasing": "a job, done within 30 s",
+    "tombstones": "a keyed hash alone, kept",
+    "sea_bottle": "the name at once; one that nobody answered goes whole",
+    "sea_replies": "the own words at once",
+    "sea_holds": "at once: bottles alone",
+    "sea_case": "evidence, kept 90 days and not shown",
+    "cases": "until a moderator decides about what others reported",
+    "moderation_log": "decisions, a year",
+    "report_target": "evidence, kept 90 days and not shown",
+}
+NOBODY = (
+    {"world", "workers", "demo_ready", "leader", "fence", "leases", "checkpoint"}
+    | {"sea_index", "sea_ends", "sea_operation"}
+    | {"brands", "stores_changing", "brand_meta", "brand_keys", "brand_versions", "brand_current", "brand_chunk"}
+)
 
 
 def test_every_record_of_a_person_is_exported_and_erased(world: World) -> None:
-    """A new key that names a person fails here until it has its row, and then below until it is erased."""
+    """A new key fails here until it has its row; one that names a person below, too, until it is erased."""
     naming = {name for name, each in functions().items() if {"user", "person"} & set(arguments(each))}
     assert naming == HELD.keys()
+    assert functions().keys() - naming == INSIDE.keys() | NOBODY
     parts = set().union(*(parts for parts, _ in HELD.values()))
     assert parts <= world.hive.export.readers.keys()
+
+
+@pytest.mark.parametrize("name", HELD.keys() - {"Shards.operation"})
+async def test_whoever_has_any_record_is_found_when_the_log_says_they_were_erased(world: World, name: str) -> None:
+    """After an older copy was put back; operations are found by their list."""
+    values = dict.fromkeys(arguments(functions()[name]), "lonely")
+    await world.state.call("SET", named(name, world.hive.shards, values), "")
+    tombstone = world.hive.people.tombstones.name("lonely")
+    assert await world.hive.erasure._users_like([tombstone]) == {"lonely"}
+
+
+async def test_what_one_keeps_to_oneself_is_exported_and_goes(world: World) -> None:
+    """Mutes, quiet zones, exact shares, reports, an appeal, and whom one was shown and asked."""
+    for user in ("ann", "bob"):
+        await world.place(user, *PARIS)
+    in_an_hour = datetime.fromtimestamp((world.now_ms + HOUR_MS) / 1000, UTC).isoformat()
+    zone = cells.to_hex(cells.cell_of(48.0, 2.0, 5))
+    await world.befriend("ann", "bob", "near")
+    hive = world.hive
+    async with world.client("ann") as ann, world.operator() as app:
+        precise = {"precision": "precise", "until": in_an_hour}
+        assert (await ann.put("/v1/me/friends/bob", json=precise)).status_code == 200
+        assert (await ann.patch("/v1/me/settings", json={"quiet_zones": [zone]})).status_code == 200
+        assert (await ann.put("/v1/me/mutes/carl")).status_code == 204
+        report = {"target": {"type": "user", "id": "bob"}, "reason": "spam", "note": "said by ann"}
+        assert (await ann.post("/v1/reports", json=report, headers={"Idempotency-Key": "r"})).status_code == 202
+        closed = {"suspended": [{"feature": "radar", "until": in_an_hour}]}
+        assert (await app.put("/v1/app/users/ann", json=closed)).status_code == 200
+        assert (await ann.post("/v1/me/appeal", json={"text": "why, asks ann"})).status_code == 202
+        await RequestQuota(hive.people, hive.writer, on=True).take("ann", "dora")
+        Exposure(hive.people).count(Look("ann", world.now_ms, True, 77, ("bob",)))
+        parts = (await ann.get("/v1/me/export")).json()["parts"]
+        assert parts["settings"]["quiet_zones"] == [zone]
+        assert [row["feature"] for row in parts["settings"]["suspensions"]] == ["radar"]
+        assert parts["precise_shares"] == ["bob"]
+        assert parts["mutes"] == ["carl", "bob"]
+        assert [(row["target"], row["note"]) for row in parts["reports"]] == [("u:bob", "said by ann")]
+        assert parts["appeal"] == "why, asks ann"
+        assert parts["friend_requests"] == 1
+        assert (parts["kept"]["looks"], parts["kept"]["cell_mark"]) != (0, 0)
+    await erase(world, "ann")
+    async with later(world, "ann") as new:
+        parts = (await new.get("/v1/me/export")).json()["parts"]
+    assert all(not parts[name] for name in ("precise_shares", "mutes", "reports", "appeal", "friend_requests"))
+    assert (parts["settings"]["quiet_zones"], parts["settings"]["suspensions"]) == ([], [])
+    assert hive.people.shown == {}
+    for words in ("said by ann", "why, asks ann", "carl", "dora"):
+        held = [name for name in await holders_of(world, words) if not name.endswith(":feed")]
+        assert held == (["{s00}:case:bob"] if words == "said by ann" else []), "of what was reported, the evidence"
 
 
 async def test_every_folded_fact_goes(world: World) -> None:
