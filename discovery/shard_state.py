@@ -29,6 +29,7 @@ from geo.kernels import presence as kernels
 from geo.privacy import Epochs
 
 _STEP_ROWS = 10_000  # put back at once: about 10 ms
+_STEP_SHOWN = 500  # the same of rows of whom new accounts were shown
 
 _Fact = TypeVar("_Fact")
 Room = dict[str, NDArray[Any]]
@@ -261,12 +262,19 @@ class ShardedPeople:
         persons = {slots[who]: person for who, person in state.persons}
         zones = {slots[who]: cells for who, cells in state.quiet_zones}
         self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
-        for who, day, others in state.shown:
-            self._people.shown[slots[who]] = Shown(day, frozenset(map(self._people.slot_or_new, others)))
+        yield from self._put_shown(slots, state.shown)
         for who, cell, shares in state.precise:
             self._friendships.precise.restore(slots[who], self._precise(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
+
+    def _put_shown(self, slots: list[int], rows: list[Any]) -> Iterator[None]:
+        """Up to 50 ids each."""
+        for start in range(0, len(rows), _STEP_SHOWN):
+            with _uncollected():
+                for who, day, others in rows[start : start + _STEP_SHOWN]:
+                    self._people.shown[slots[who]] = Shown(day, frozenset(self._people.slots_or_new(others).tolist()))
+            yield
 
     def _precise(self, cell: int, shares: Iterable[list[Any]]) -> Precise:
         return Precise(cell, {self._people.slot_or_new(other): Share(*share) for other, *share in shares})
