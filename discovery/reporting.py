@@ -4,7 +4,8 @@ Steps, each of them repeated by a repeat and then changing nothing: the reporter
 day), the name under which moderators find the case, what hides the target from the reporter, and the count in the case,
 which begins the hold in the same script. So a report is answered when all of it, a hold included, is effective
 everywhere. Nobody but moderators learns of it: the answer is the same for a target that does not exist, that is the
-reporter, or of a bottle that the reporter never held.
+reporter, or of a bottle that the reporter never held. It takes the same commands and writes for whom nobody knows as for
+who is hidden, for its time would tell them apart; of the former nothing is left.
 """
 
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from discovery.suspensions import HOLD, WITHOUT_END_MS
 HOLD_AT = 3  # distinct reporters
 _TARGETS = (b"u:", b"b:")
 KEPT_MS = 90 * DAY_MS  # reports, cases and what is under review, from the last report on
+_BRIEFLY_MS = 1000
 
 _OPEN = Script("report_open")
+_FORGET = Script("case_forget")
 _USER = JoinedScript("report_user", "report_case")
 _BOTTLE = SeaScript("bottle_report", "report_case")
 
@@ -131,15 +134,16 @@ class Reports:
             return
         known = self._took_part(user)
         await self._safety.mute(report.reporter, user, make_room=True)
-        if not known or self._people.person_key(user) == report.person:
+        if self._people.person_key(user) == report.person:
             return
-        await self._name_case(report)
+        await self._name_case(report, known=known)
         held_until_ms = self._writer.now_ms + WITHOUT_END_MS
         payload = orjson.dumps({"u": user, "moderated": {HOLD: held_until_ms}})
         shards = self._writer.shards
         cases = keys.cases(keys.shard_tag(shards.of(user)))
         names = [shards.case(user), cases, shards.person(user), self._writer.feed_key(user)]
-        await self._writer.enforce(user, _USER, names, [*self._counted(report), payload, HOLD, held_until_ms])
+        args = [*self._counted(report), payload, HOLD, held_until_ms, int(known)]
+        await self._writer.enforce(user, _USER, names, args)
 
     def _took_part(self, user: str) -> bool:
         """Whether this is somebody, and not only a name that others mentioned."""
@@ -161,8 +165,10 @@ class Reports:
         args = [bottle_id, report.reporter, report.person, *self._counted(report)]
         await self._writer.state.run(_BOTTLE, names, args)
 
-    async def _name_case(self, report: _Report) -> None:
-        await self._writer.state.call("SET", keys.report_target(report.id), report.target.name, "PX", KEPT_MS)
+    async def _name_case(self, report: _Report, *, known: bool = True) -> None:
+        name, target = keys.report_target(report.id), report.target.name
+        lasts: tuple[str | int, ...] = ("PX", KEPT_MS) if known else ("PX", _BRIEFLY_MS, "NX")
+        await self._writer.state.call("SET", name, target, *lasts)
 
     def _counted(self, report: _Report) -> list[str | int]:
         """What both counting scripts take. The reporter is a keyed hash: moderators see how many, not who."""
@@ -195,7 +201,10 @@ class Reports:
         shards, call = self._writer.shards, self._writer.state.call
         for person in {user, human} - {""}:
             await call("DEL", shards.reports(person))
-        await call("HDEL", shards.case(user), "held", "appeal", "appeal_of", "appeal_id")
+        case = [shards.case(user), keys.cases(keys.shard_tag(shards.of(user)))]
+        appeal_id: bytes = await self._writer.state.run(_FORGET, case, [Target("user", user).name])
+        if appeal_id:
+            await call("DEL", keys.report_target(appeal_id.decode()))
 
 
 def _made(name: str, value: bytes) -> MadeReport:

@@ -379,6 +379,8 @@ async def test_what_one_keeps_to_oneself_is_exported_and_goes(world: World) -> N
     for words in ("said by ann", "why, asks ann", "carl", "dora"):
         held = [name for name in await holders_of(world, words) if not name.endswith(":feed")]
         assert held == (["{s00}:case:bob"] if words == "said by ann" else []), "of what was reported, the evidence"
+    held = [name for name in await holders_of(world, "ann") if not name.endswith((":feed", ":erasing"))]
+    assert held == ["{s00}:case:bob", "{s00}:f:bob"], "nobody reported ann: her case is gone with her appeal"
 
 
 async def test_every_folded_fact_goes(world: World) -> None:
