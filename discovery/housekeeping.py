@@ -83,8 +83,15 @@ class Checkpointer:
         led_by = token, self._follower.restarts
         self._current = await self._checkpoints.current()
         self._counted = (0, 0)
-        self._since_s = self._monotonic()
+        self._since_s = self._monotonic() - self._age_s()
         self._led_by = led_by
+
+    def _age_s(self) -> float:
+        """Seconds of hive time since the current checkpoint: leaders that follow each other soon must not put off the
+        next one for ever."""
+        now_ms = self._follower.now_ms
+        written_ms = now_ms if self._current is None else self._current.meta.get("hive_ms", now_ms)
+        return max(0, now_ms - int(written_ms)) / 1000
 
     def _progress(self) -> Progress:
         current, edges = self._current, self._presence.edges(self._shard)
@@ -113,7 +120,7 @@ class Checkpointer:
         taken = self._people.snapshot(self._shard, self._follower.place, room)
         chunks = await asyncio.to_thread(_packed, taken)
         version = f"{self._worker}-{self._written}"
-        meta = {"edge_ms": taken.head.edge_ms}
+        meta = {"edge_ms": taken.head.edge_ms, "hive_ms": taken.head.place.now_ms}
         kept_ms = REPLACED_CHUNK_TTL_MS if self._in_erasure else checkpoints.REPLACED_CHUNK_TTL_MS
         position = taken.head.place.position
         written = await self._checkpoints.write(token, version, chunks, position, meta, replaced_ttl_ms=kept_ms)

@@ -130,7 +130,7 @@ async def _begin(state: State, part: ShardState, last: bytes) -> ShardState:
     feed, entry = keys.feed(tag).encode(), "{}-{}".format(*place.position).encode()
     await transfer.append(state, feed, [Entry(entry, (b"k", b"t", b"d", _tick(place)))])
     await transfer.end_stream(state, StreamEnd(feed, entry, last, NO_EXPIRY))
-    checkpoints, meta = Checkpoints(state, tag), {"edge_ms": part.head.edge_ms}
+    checkpoints, meta = Checkpoints(state, tag), {"edge_ms": part.head.edge_ms, "hive_ms": place.now_ms}
     await state.call("SET", keys.leader(tag), f"{_LEADER}|0|0")
     await checkpoints.write(f"{_LEADER}|0", _LEADER, await asyncio.to_thread(pack, part), place.position, meta)
     await state.call("DEL", keys.leader(tag))

@@ -21,7 +21,8 @@ from discovery.store.scripts import Script
 
 NEW_CHUNK_TTL_MS = 3_600_000  # until made current
 REPLACED_CHUNK_TTL_MS = 60_000  # who is reading them ends in peace
-LEAST_TAIL_BYTES = 16_000_000  # about a second of folding
+LEAST_TAIL_BYTES = 16_000_000  # about a second of folding reports
+ENTRY_AS_BYTES = 320  # any entry is 20 us of folding beside its bytes
 LEAST_PAUSE_S = 10.0
 EPOCHS_APART = 2
 _READ_AT_ONCE = 4  # chunks: more in one batch would hold up everybody else's calls
@@ -72,10 +73,7 @@ class Written:
 class Progress:
     """What has happened in a shard since its current checkpoint, as its leader sees it.
 
-    ``pause_s``: seconds of the leader's monotonic clock since it last tried to write one or took the lead, whichever is
-    later. ``entries`` folded since then other than ticks, ``tail_bytes`` of all. ``last_bytes`` and ``last_edge_ms``:
-    size of the current checkpoint and the edge at which it stands, 0 = there is none. ``erasing``: somebody erased is
-    in an entry or a checkpoint that stands.
+    if outgrown or since.erasing:
     """
 
     pause_s: float
@@ -91,12 +89,14 @@ class Progress:
 def is_due(since: Progress) -> bool:
     """Whether to write a checkpoint now: the tail has outgrown it, or two epochs have passed in which anything changed.
 
-    Never within 10 s of the last one: the feed is trimmed to where that one stood, and a follower that was at its end
+    Never within 10 s of the one before: the feed is trimmed to where that one stood, and a follower that was at its end
     just now relies on finding its place again.
     """
-    if since.pause_s < LEAST_PAUSE_S:
+    outgrown = since.tail_bytes + ENTRY_AS_BYTES * since.entries > max(LEAST_TAIL_BYTES, since.last_bytes)
+    first = since.last_bytes == 0
+    if since.pause_s < LEAST_PAUSE_S and not (first and outgrown):
         return False
-    if since.erasing or since.tail_bytes > max(LEAST_TAIL_BYTES, since.last_bytes):
+    if outgrown or since.erasing:
         return True
     return since.entries > 0 and since.edge_ms - since.last_edge_ms >= EPOCHS_APART * since.epoch_ms > 0
 

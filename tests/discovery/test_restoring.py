@@ -44,7 +44,7 @@ async def write_checkpoint(hive: Hive, version: str) -> Written:
     people, follower = hive._sharded, hive.feeds.followers[0]
     taken = people.snapshot(0, follower.place, people.room(0))
     await hive.state.call("SET", keys.leader(TAG), f"{LEADER}|1")
-    meta = {"edge_ms": taken.head.edge_ms}
+    meta = {"edge_ms": taken.head.edge_ms, "hive_ms": taken.head.place.now_ms}
     return await Checkpoints(hive.state, TAG).write(
         LEADER, version, pack(state_of(taken)), taken.head.place.position, meta
     )
@@ -104,6 +104,28 @@ async def test_after_a_restore_checkpoints_are_due_as_before(shown: World) -> No
         if turn == 1:
             await restore(hive)
     assert len(set(written)) == 3
+
+
+async def test_leaders_that_follow_each_other_soon_do_not_put_off_the_next_checkpoint(shown: World) -> None:
+    """By the clock of each new leader no time has passed, by hive time two epochs have since the current one."""
+    hive = shown.hive
+    await hive.state.call("SET", keys.leader(TAG), f"{LEADER}|1")
+    versions = set()
+    for turn in range(3):
+        parts = (hive._sharded, hive.presence, f"w{turn}", lambda: 0.0)
+        checkpointer = Checkpointer(hive.state, 0, Leading(), hive.feeds.followers[0], *parts)  # type: ignore[arg-type]
+        await hive.settings.change("somebody", bottles=turn != 1, claim="adult")
+        await shown.later(2 * EPOCH_MS)
+        if turn == 0:
+            assert (await write_checkpoint(hive, "first")).outcome == "ok"
+            await shown.later(2 * EPOCH_MS)
+            await hive.settings.change("somebody", bottles=False, claim="adult")
+        await checkpointer.step()
+        await checkpointer.step()
+        current = await Checkpoints(hive.state, TAG).current()
+        assert current is not None
+        versions.add(current.version)
+    assert versions == {"w0-1", "w1-1", "w2-1"}
 
 
 async def test_shakes_are_folded_anew_though_their_state_is_lost_again_meanwhile(

@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tests.faults.patience import within
 from tests.faults.report import reported
@@ -27,26 +28,32 @@ async def test_no_acknowledged_write_is_lost_by_kills(tmp_path: Path, seed: int,
         running = asyncio.create_task(writers.run())
         try:
             pauses = (draws.uniform(*(_BETWEEN_S if scale == 1 else _BETWEEN_NIGHTLY_S)) for _ in range(kills))
-            back_s = await _kill(service, draws, pauses, running)
+            await _kill(service, draws, pauses, running, run.counts)
         finally:
             writers.stop()
             await running
             writers.close()
         await service.ready(_BACK_S)
         await writers.verify()
-        run.counts = ledger.counts() | {"kills": kills, "statuses": dict(writers.statuses), "back_s": back_s}
+        run.counts |= ledger.counts() | {"statuses": dict(writers.statuses)}
         assert ledger.counts()["ok"] > 30 * kills, "the kills must meet people who write"
         ledger.require_clean()
 
 
 async def _kill(
-    service: Subject, draws: random.Random, pauses_s: Iterable[float], running: asyncio.Task[None]
-) -> dict[str, float]:
-    """Kills one after the other, each when all is well again; the longest time until then by who was killed."""
+    service: Subject,
+    draws: random.Random,
+    pauses_s: Iterable[float],
+    running: asyncio.Task[None],
+    counts: dict[str, Any],
+) -> None:
+    """Kills one after the other, each when all is well again. Counts them, and the longest time until then by who was
+    killed."""
     order = (who for _ in itertools.count() for who in draws.sample(WHO, len(WHO)))
-    longest: dict[str, float] = dict.fromkeys(WHO, 0.0)
+    counts |= {"kills": 0, "back_s": dict.fromkeys(WHO, 0.0)}
     for pause_s, who in zip(pauses_s, order, strict=False):
         await asyncio.sleep(pause_s)
         assert not running.done()
-        longest[who] = max(longest[who], await service.kill_one(who, draws, _BACK_S))
-    return {who: round(seconds, 2) for who, seconds in longest.items()}
+        back_s = round(await service.kill_one(who, draws, _BACK_S), 2)
+        counts["back_s"][who] = max(counts["back_s"][who], back_s)
+        counts["kills"] += 1

@@ -139,17 +139,18 @@ class Product:
         return parse_id(entry)
 
     async def sync(self) -> None:
-        """Every worker has folded what any has."""
+        """Every worker has folded all that stands in the state; a worker that restores a shard stands further back
+        than what it has told."""
         for feeds in zip(*(worker.streams for worker in self.workers), strict=True):
-            newest = max(feed.position for feed in feeds)
+            tail = await feeds[0].tail()
             for feed in feeds:
-                if feed.position < newest:
-                    await feed.folded(newest, _PATIENCE_S)
+                await feed.folded(tail, _PATIENCE_S)
 
     # --- checkpoints ---
 
     async def checkpoint(self, number: int, shards: list[int]) -> None:
         """A worker writes the checkpoints of some shards; the feed before the ones before is gone."""
+        await self.sync()
         hive = self.workers[number].hive
         for shard in shards:
             token = await self._lead(keys.shard_tag(shard))

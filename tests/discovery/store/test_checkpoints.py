@@ -298,11 +298,14 @@ QUIET = Progress(
         ({"entries": 1, "last_edge_ms": 900_000 * 8, "pause_s": 9.9}, False),
         ({"entries": 1, "last_edge_ms": 900_000 * 8, "pause_s": 10.0}, True),
         ({"entries": 1, "last_edge_ms": 0, "edge_ms": 0, "epoch_ms": 0}, False),  # no tick yet
-        ({"entries": 1, "tail_bytes": 16_000_000}, False),
+        ({"entries": 1, "tail_bytes": 16_000_000 - 320}, False),
         ({"entries": 1, "tail_bytes": 16_000_001}, True),
         ({"tail_bytes": 16_000_001}, True),  # ticks of a long silence
         ({"entries": 1, "tail_bytes": 16_000_001, "pause_s": 9.0}, False),
-        ({"entries": 1, "tail_bytes": 30_000_000, "last_bytes": 30_000_000}, False),
+        ({"entries": 1, "tail_bytes": 16_000_001, "pause_s": 0.0, "last_bytes": 0}, True),  # none yet: none to wait for
+        ({"entries": 1, "tail_bytes": 30_000_000 - 320, "last_bytes": 30_000_000}, False),
+        ({"entries": 40_000, "tail_bytes": 3_200_000}, False),
+        ({"entries": 40_001, "tail_bytes": 3_200_000}, True),  # 0.8 s of folding one by one
         ({"entries": 1, "tail_bytes": 30_000_001, "last_bytes": 30_000_000}, True),
     ],
 )
