@@ -73,7 +73,10 @@ class Written:
 class Progress:
     """What has happened in a shard since its current checkpoint, as its leader sees it.
 
-    if outgrown or since.erasing:
+    ``pause_s``: seconds since one was written, or this leader last tried to, whichever is later. ``entries`` folded
+    since then other than ticks, ``tail_bytes`` of all. ``last_bytes`` and ``last_edge_ms``: size of the current
+    checkpoint and the edge at which it stands, 0 = there is none. ``erasing``: somebody erased is in an entry or a
+    checkpoint that stands.
     """
 
     pause_s: float
