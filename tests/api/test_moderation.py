@@ -15,6 +15,7 @@ from api.settings import BadSettings, read_settings
 from discovery.mutes import MAX_MUTES
 from discovery.shard_packing import pack, unpack
 from discovery.shard_state import state_of
+from discovery.store import keys
 from tests.world import HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 REPORTERS = ("rita", "rolf", "rosa")
@@ -139,6 +140,39 @@ async def test_the_answer_is_the_same_for_every_target(town: Town) -> None:
     assert [case["target"] for case in await town.queue()] == [{"type": "user", "id": "ann"}]
     for answer in answers[1:]:
         assert (await town.decide(answer.json()["report_id"], "dismiss")).status_code == 404
+
+
+async def test_a_report_of_nobody_takes_the_same_work_and_leaves_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its time would tell who is hidden from who was erased or never came: it was half as long."""
+    hive = town.world.hive
+    await town.ask("ann", "PATCH", "/v1/me/settings", {"visibility": "nobody"})
+    await town.report("rita", "user", "rosa")  # so that one case of somebody erased stands
+    await hive.erasure.erase("rosa", 1)
+    done: list[str] = []
+    real_run, real_call = hive.state.run, hive.state.call
+
+    async def run(script: Any, *args: Any, **more: Any) -> Any:
+        done.append(script.name)
+        return await real_run(script, *args, **more)
+
+    async def call(*command: Any, **more: Any) -> Any:
+        done.append(command[0])
+        return await real_call(*command, **more)
+
+    monkeypatch.setattr(hive.state, "run", run)
+    monkeypatch.setattr(hive.state, "call", call)
+    work = {}
+    for target in ("ann", "rosa", "nobody-knows"):
+        done.clear()
+        assert (await town.report("bob", "user", target)).status_code == 202
+        work[target] = done.copy()
+    assert work["ann"] == work["rosa"] == work["nobody-knows"] != []
+    for target, reports in (("ann", 1), ("rosa", 1), ("nobody-knows", 0)):
+        case = await real_call("HGETALL", hive.shards.case(target))
+        assert sum(name.startswith(b"r:") for name in case[::2]) == reports
+        assert (await real_call("ZSCORE", keys.cases("s00"), f"u:{target}") is None) == (reports == 0)
 
 
 async def test_three_humans_put_a_person_on_hold_until_a_moderator_decides(town: Town) -> None:
