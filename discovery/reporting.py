@@ -4,8 +4,8 @@ Steps, each of them repeated by a repeat and then changing nothing: the reporter
 day), the name under which moderators find the case, what hides the target from the reporter, and the count in the case,
 which begins the hold in the same script. So a report is answered when all of it, a hold included, is effective
 everywhere. Nobody but moderators learns of it: the answer is the same for a target that does not exist, that is the
-reporter, or of a bottle that the reporter never held. For whom nobody knows it takes the commands and writes that it takes for
-who is hidden, or its time would tell them apart; of the former nothing is left.
+reporter, or of a bottle that the reporter never held. For whom nobody knows it takes the same commands and writes as
+for who is hidden, or its time would tell them apart; of the former nothing is left.
 """
 
 from dataclasses import dataclass
