@@ -88,7 +88,7 @@ class Moderation:
         found = sorted(row for page in rows for row in page)[: limit + 1]
         now_us = await self._now_us()
         cases = await asyncio.gather(*(self._case(row, now_us) for row in found[:limit]))
-        return list(cases), found[limit - 1][:2] if len(found) > limit else None
+        return [case for case in cases if case is not None], found[limit - 1][:2] if len(found) > limit else None
 
     async def _waiting(self, tag: str, count: int, after: Place | None) -> list[tuple[int, str, str]]:
         """(us, tag, target name) of one tag's queue."""
@@ -97,10 +97,14 @@ class Moderation:
         flat = await self._writer.state.call(*command)
         return [(int(score), tag, name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)]
 
-    async def _case(self, row: tuple[int, str, str], now_us: int) -> Case:
+    async def _case(self, row: tuple[int, str, str], now_us: int) -> Case | None:
+        """None for a case that is no longer kept: it leaves the queue."""
         since_us, tag, name = row
         target = Target.of_name(name)
         flat = await self._writer.state.call("HGETALL", self._case_key(target))
+        if not flat:
+            await self._writer.state.run(_CLOSE, [self._case_key(target), keys.cases(tag)], [name, 0, "", 0, KEPT_MS])
+            return None
         return Case((since_us, tag), target, max(0, now_us - since_us) // 1_000_000, _read_case(flat))
 
     async def backlog(self) -> tuple[int, int]:

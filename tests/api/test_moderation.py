@@ -375,6 +375,15 @@ async def test_what_does_not_fit_a_target_is_refused(town: Town) -> None:
     assert (await town.decide("0" * 32, "dismiss")).status_code == 404
 
 
+async def test_a_case_that_is_no_longer_kept_leaves_the_queue(town: Town) -> None:
+    """Nobody decided in 90 days: it has no report left by which anybody could."""
+    for user in ("ann", "rita"):
+        await town.report("bob", "user", user)
+    await town.world.state.call("UNLINK", town.world.hive.shards.case("ann"))
+    assert [case["target"]["id"] for case in await town.queue()] == ["rita"]
+    assert await town.world.state.call("ZRANGE", keys.cases("s00"), 0, -1) == [b"u:rita"]
+
+
 async def test_pages_of_the_queue_and_the_log(town: Town) -> None:
     users = [f"p{n}" for n in range(5)]
     ids = []
