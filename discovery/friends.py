@@ -258,8 +258,8 @@ class Friends:
         assert slot is not None
         assert other_slot is not None
         view = self._friendships.view(slot, other_slot, self._writer.now_ms)
-        assert view is not None
-        return view
+        # By now the same person may have unfriended or blocked them, through another device.
+        return view or FriendView(other, "requested", precision, None, None)
 
     def _answers(self, user: str, other: str) -> bool:
         """Whether showing ``other`` anything is no request: it stands, or answers theirs."""
