@@ -23,6 +23,9 @@ _TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 _AT_ONCE = 8
 _PAGE = 100
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_NOT_READY = 503
+_TRIES = 10
+_WAIT_S = 0.5
 _LAPSE_S = 1.5  # beyond the end of a window, for ticks
 
 Mint = Callable[[str], Awaitable[str]]
@@ -73,13 +76,24 @@ class Service:
         params = {name: str(value) for name, value in query.items() if value is not None}
         async with self._slots:
             self.requests += 1
+            answer = await self._answer(method, path, headers, body, params)
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise _refused(method, path, answer)
+
+    async def _answer(
+        self, method: str, path: str, headers: dict[str, str], body: object, params: dict[str, str]
+    ) -> httpx.Response:
+        """The answer; of a service that is not ready for a moment the one after that: every act may be repeated."""
+        for tries_left in reversed(range(_TRIES)):
             try:
                 answer = await self._client.request(method, path, headers=headers, json=body, params=params)
             except httpx.HTTPError as error:
                 raise Failed(f"{method} {path}: {error or type(error).__name__}") from None
-        if answer.is_success:
-            return answer.json() if answer.content else None
-        raise _refused(method, path, answer)
+            if answer.status_code != _NOT_READY or tries_left == 0:
+                break
+            await asyncio.sleep(_WAIT_S)
+        return answer
 
     async def place(self, user: str, point: Point) -> int:
         """Report once and be visible to everyone; the cell of resolution 7 that is published."""
