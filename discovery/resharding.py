@@ -96,7 +96,6 @@ class Resharding(Plan):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
 
-
     async def _part_cases(self, source: State, target: State) -> None:
         """Each case waits in the queue of its target's shard. Raises NotAsWritten."""
         queue = keys.cases(keys.shard_tag(0)).encode()
