@@ -230,6 +230,8 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, MemoryError):  # FastAPI calls whatever fails while it reads a body a bad one
+        raise error.__cause__
     code = _OF_STATUS.get(error.status_code)
     if code is None:
         code = "bad_request" if error.status_code < 500 else "internal"

@@ -214,3 +214,17 @@ async def test_state_away_is_503_and_counted() -> None:
     assert (response.status_code, response.json()["code"]) == (503, "outcome_unknown")
     assert response.headers["retry-after"] == "1"
     assert b"nearhive_state_errors_total 1.0" in APP.state.metrics.render()
+
+
+@pytest.mark.parametrize("where", ["orjson.loads", "json.JSONDecoder.decode", "api.strict_json._ReadRequest.json"])
+async def test_a_worker_short_of_memory_does_not_call_the_body_bad(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    async with client(app_with(lambda app: app.include_router(router))) as http:
+        monkeypatch.setattr(where, fails)
+        answer = await http.put(
+            "/v1/things/a", content=b'{"lat": 1, "lon": 2}', headers={"content-type": "application/json"}
+        )
+        monkeypatch.undo()
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
