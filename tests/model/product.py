@@ -127,8 +127,9 @@ class Product:
                 *(feed.folded(entry, _PATIENCE_S) for feed, entry in zip(worker.streams, entries, strict=True))
             )
         self.now_ms = hive_ms
-        for worker in self.workers:
-            assert {feed.now_ms for feed in worker.streams} == {hive_ms}
+        async with asyncio.timeout(_PATIENCE_S):  # a shard that is restored stands further back for a moment
+            while {feed.now_ms for worker in self.workers for feed in worker.streams} != {hive_ms}:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     async def _tick(self, key: str, hive_ms: int) -> EntryId:
         rows = await self.state.call("XREVRANGE", key, "+", "-", "COUNT", 1)
