@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.auth import Caller, CurrentUser
+from api.auth import Caller, CurrentUser, caller_of
 from api.errors import DISK_FULL, NotReady
-from api.fail_closed import note_lease
+from api.fail_closed import note_lease, note_life
 from discovery.errors import AdultsOnly, Invalid, Suspended
 from discovery.hive import Hive
 from geo.privacy import ExactPoint
@@ -23,10 +23,20 @@ async def _ready_hive(request: Request) -> Hive:
     That goes for a full disk too: no tick and no lease can be written, so nobody could be told to hide somebody.
     """
     hive: Hive = request.app.state.hive
+    _admit(request, hive)
     ready, reason = hive.ready()
     if not ready or not note_lease(request.scope, hive):
         raise NotReady(DISK_FULL if request.app.state.read_only() else reason)
     return hive
+
+
+def _admit(request: Request, hive: Hive) -> None:
+    """From here on, with the whole request read, the caller acts in this life alone. Raises Erased."""
+    caller = caller_of(request)
+    if caller is None:
+        hive.lives.admit_nobody()
+    else:
+        note_life(request.scope, hive.lives, caller.user, hive.lives.admit(caller.user, caller.issued_ms))
 
 
 async def _known_caller(caller: CurrentUser, hive: Annotated[Hive, Depends(_ready_hive)]) -> Caller:
@@ -45,10 +55,11 @@ StoreHive = Annotated[Hive, Depends(_hive)]
 
 
 def require_not_suspended(hive: Hive, user: str, feature: str) -> None:
-    """Raise Suspended while the app has suspended the feature for this person."""
+    """Raise Suspended while the app, a moderator or a hold has closed the feature to this person."""
     slot = hive.people.slot(user)
     if slot is not None and hive.people.suspended(slot, feature, hive.now_ms):
-        raise Suspended(f"{feature} is suspended for you")
+        contact = hive.rules.appeal_contact
+        raise Suspended(f"{feature} is suspended for you" + (f"; to appeal: {contact}" if contact else ""))
 
 
 def require_feature(hive: Hive, caller: Caller, feature: str) -> None:

@@ -9,13 +9,14 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import jwt
 from fastapi import Depends, Request
 
 from .errors import Forbidden, Unauthorized
+from .operator_keys import find_key
 from .strict_json import guard
 
 Age = Literal["adult", "minor"]
@@ -27,6 +28,7 @@ _ID = re.compile(ID_PATTERN)
 _TOKEN_MAX = 4096
 _CACHE_SIZE = 8192
 _BEARER = 'Bearer realm="nearhive"'
+_SCOPES = (("/v1/app/", "app"), ("/v1/brands/", "brands"), ("/v1/moderation/", "moderation"))
 _API_KEY = 'ApiKey realm="nearhive", header="X-API-Key"'
 # Headers that ask for another key, or for rules that we do not know (RFC 8725, 3.10; RFC 7515, 4.1.11).
 _KEY_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
@@ -40,16 +42,20 @@ _CHECKS: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An end user: ``user`` the app's id, ``age`` as the token states it, ``person`` the app's key of one human."""
+    """An end user: ``user`` the app's id, ``age`` as the token states it, ``person`` the app's key of one human,
+    ``issued_ms`` when the token was made."""
 
     user: str
     age: Age | None
     person: str | None
+    issued_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who holds the operator key."""
+    """Who holds an operator's key; ``key_id`` names it: ``admin``, or as in NEARHIVE_OPERATOR_KEYS."""
+
+    key_id: str = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def _caller_of(claims: Mapping[str, Any]) -> Caller:
         raise TokenRefused
     if "person" in claims and (not isinstance(person, str) or _ID.fullmatch(person) is None):
         raise TokenRefused
-    return Caller(user, age, person)
+    return Caller(user, age, person, int(1000 * _time(claims["iat"])))
 
 
 def mint_token(
@@ -158,9 +164,18 @@ def _one_header(request: Request, name: str) -> str | None:
     return None if not values else values[0] if len(values) == 1 else ""
 
 
-def _is_operator(request: Request, key: str) -> bool:
+def _operator_of(request: Request, key: str) -> Operator | None:
+    """Who holds ``key``; None when it is no operator's. Forbidden for one whose scopes leave this route out."""
     expected: bytes = request.app.state.settings.admin_key.get_secret_value().encode()
-    return hmac.compare_digest(key.encode("latin-1"), expected)
+    if hmac.compare_digest(key.encode("latin-1"), expected):
+        return Operator()
+    found = find_key(request.app.state.operator_keys, key)
+    if found is None:
+        return None
+    scope = next((scope for path, scope in _SCOPES if request.scope["path"].startswith(path)), None)
+    if scope is not None and scope not in found.scopes:
+        raise Forbidden(f"This route takes an operator's key with the scope {scope}.")
+    return Operator(found.name)
 
 
 def _key(request: Request) -> str:
@@ -192,8 +207,9 @@ async def _current_user(request: Request) -> Caller:
 async def _operator(request: Request) -> Operator:
     """The operator: 401 without the key, 403 for a brand's key or an end user's token."""
     key = _key(request)
-    if _is_operator(request, key):
-        return Operator()
+    found = _operator_of(request, key)
+    if found is not None:
+        return found
     if key.startswith(("nh_sk_", "nh_pk_")):
         raise Forbidden("This route takes the operator's key, not a brand's.")
     raise Unauthorized(_API_KEY)
@@ -202,7 +218,7 @@ async def _operator(request: Request) -> Operator:
 async def _brand_access(request: Request) -> BrandAccess:
     """The operator, or the secret key of the brand in the path (``{brand}``)."""
     key, brand = _key(request), request.path_params["brand"]
-    if _is_operator(request, key):
+    if _operator_of(request, key) is not None:
         return BrandAccess(brand, by_operator=True)
     may_be_key = key.startswith("nh_sk_") and _ID.fullmatch(brand) is not None
     if may_be_key and await _brand_knows(request.app.state.hive.stores, brand, key):
@@ -221,6 +237,14 @@ async def _brand_knows(stores: Any, brand: str, key: str) -> bool:
 current_user = guard(_current_user)
 operator = guard(_operator)
 brand_access = guard(_brand_access)
+
+
+def caller_of(request: Request) -> Caller | None:
+    """The end user whom :func:`current_user` found behind this request, if the route takes one."""
+    done: dict[Any, Any] = request.scope.get("nearhive.guards", {})
+    found: Caller | None = done.get(current_user)
+    return found
+
 
 CurrentUser = Annotated[Caller, Depends(current_user)]
 OperatorOnly = Annotated[Operator, Depends(operator)]

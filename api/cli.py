@@ -93,11 +93,21 @@ def serve(
 def _serve_settings(workers: int | None, demo: bool) -> "Settings":
     from api import logs
     from api.settings import PREFIX, load_settings, unknown_variables
+    from geo.declared import DECLARED_EPOCH_S
 
     overrides: dict[str, Any] = {} if workers is None else {"workers": workers}
     if demo and not os.environ.get(f"{PREFIX}LOG_LEVEL"):
         overrides["log_level"] = "warning"  # a line a request would bury what the demo prints to be tried
+    if demo and not os.environ.get(f"{PREFIX}SPEED_LIMIT"):
+        overrides["speed_limit"] = False  # who tries it jumps about
+    if demo and not os.environ.get(f"{PREFIX}EXPOSURE_CAPS"):
+        overrides["exposure_caps"] = False  # and looks every few seconds, in epochs of half a minute
     settings = load_settings(**overrides)
+    if not demo and settings.epoch_s < DECLARED_EPOCH_S:
+        _say(
+            f"{PREFIX}EPOCH_S is {settings.epoch_s}: below {DECLARED_EPOCH_S} people who move can be followed more "
+            "finely (GET /v1/privacy has the figures)"
+        )
     for name in unknown_variables():
         _say(f"{name} is no setting of Nearhive and has no effect (`nearhive settings` lists them)")
     logs.configure(settings.log_level, settings.log_format)
@@ -114,14 +124,19 @@ def _serve(settings: "Settings", host: str, port: int, demo: bool) -> int:
     if demo:
         _say("building the demo world: progress follows, then what to try")
     on_ready = partial(_announce_demo, settings, host) if demo else partial(_announce, host)
-    return supervise(plan, partial(_work, settings, run), partial(_live_demo, settings, run), on_ready, _prepare)
+    live_demo, prepare = partial(_live_demo, settings, run), partial(_prepare, settings)
+    return supervise(plan, partial(_work, settings, run), live_demo, on_ready, prepare)
 
 
-def _prepare() -> None:
-    """Import once what every child needs: forked children share it."""
+def _prepare(settings: "Settings") -> None:
+    """Import and load once what every child needs: forked children share it."""
     _load_kernels()
     import api.demo.run
     import api.worker  # noqa: F401
+    from api.sparse_areas import load_sparse_areas
+
+    if settings.sparse_areas:
+        load_sparse_areas(settings.data_dir)
 
 
 def _work(settings: "Settings", run: str, context: "WorkerContext") -> None:
@@ -375,3 +390,34 @@ def doctor(
     status = client.call("GET", "/v1/app/status")
     print(json.dumps(status, indent=2) if as_json else report(client.url, status))
     sys.exit(0 if healthy(status) else FAILED)
+
+
+# --- audit ---
+
+
+@app.command("audit-privacy")
+def audit_privacy(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The service to attack; better a copy than the live one.")],
+    mint: Annotated[
+        str,
+        typer.Option(metavar="CMD", help="Command that prints a token of the user id given to it; else as `token`."),
+    ] = "",
+    victims: Annotated[int, typer.Option(min=1, max=10_000, help="Made-up people to look for.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Of where they are; 0 takes a new one.")] = 0,
+    shakes: Annotated[bool, typer.Option("--shakes", help="Attack by shakes too: each round waits a window.")] = False,
+) -> None:
+    """Attack URL with made-up accounts: metres by which each attack missed; status 1 if one came too close."""
+    import asyncio
+    import secrets
+
+    from api.audit.command import audit, mint_by
+    from api.settings import load_settings
+
+    settings = load_settings()
+
+    async def local(user: str) -> str:
+        return _token(settings, user, "adult", 43_200)
+
+    chosen = mint_by(mint) if mint else local
+    held = asyncio.run(audit(url, chosen, victims, seed or secrets.randbits(32), shakes, settings.shake_window_s))
+    sys.exit(0 if held else FAILED)

@@ -161,6 +161,8 @@ def refused_response(error: rules.Refused) -> ProblemResponse:
         headers = {"Retry-After": str(max(1, error.retry_after_s))}
     elif isinstance(error, Unauthorized):
         headers = {"WWW-Authenticate": error.challenge}
+    elif isinstance(error, rules.Erased):
+        headers = {"WWW-Authenticate": 'Bearer realm="nearhive", error="invalid_token"'}
     return problem_response(error.code, error.detail, errors=errors, headers=headers, members=members)
 
 

@@ -15,10 +15,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .errors import problem_response
+from discovery.errors import Erased
+
+from .errors import problem_response, refused_response
 
 _NOTED = "nearhive.lease"
+_LIFE = "nearhive.life"
 _about_people: ContextVar[bool] = ContextVar("about_people", default=False)
+
+
+class HasLives(Protocol):
+    """What knows who was erased."""
+
+    def standing(self, user: str) -> int:
+        """The present life of a person."""
+        ...
 
 
 class Leased(Protocol):
@@ -43,6 +54,23 @@ def _lapsed(scope: Scope) -> bool:
     return generation is None or holder.lease_generation() != generation
 
 
+def note_life(scope: Scope, lives: HasLives, user: str, life: int) -> None:
+    """Bind the answer to this request to the caller's present life."""
+    scope[_LIFE] = (lives, user, life)
+
+
+def forget_life(scope: Scope) -> None:
+    """The answer says that this life has ended."""
+    scope.pop(_LIFE, None)
+
+
+def _erased(scope: Scope) -> bool:
+    if _LIFE not in scope:
+        return False
+    lives, user, life = scope[_LIFE]
+    return bool(lives.standing(user) != life)
+
+
 class LeaseGate:
     """Replaces an answer whose lease lapsed while it was made. Failures of ours (5xx) tell nothing and stay."""
 
@@ -59,6 +87,9 @@ class LeaseGate:
             if starts and message["status"] < 500 and _lapsed(scope):
                 replaced = True
                 await problem_response(_instead(scope, message["status"]))(scope, receive, send)
+            elif starts and message["status"] < 500 and _erased(scope):
+                replaced = True
+                await refused_response(Erased("the person was erased meanwhile"))(scope, receive, send)
             elif not replaced:
                 await send(message)
 

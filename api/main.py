@@ -1,5 +1,6 @@
 """The two HTTP applications. The worker makes the hive and owns it; nothing is started or stopped here."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from discovery.errors import StateAway
 from discovery.sealed import Sealer
 
 from . import errors, openapi, problems
@@ -15,10 +17,12 @@ from .auth import OperatorOnly, Tokens
 from .fail_closed import LeaseGate
 from .metrics import Metrics
 from .middleware import Envelope
+from .operator_keys import parse_operator_keys
 from .pagination import Cursors
-from .routes import ROUTERS
+from .routes import ADMIN_ROUTERS, ROUTERS
 from .settings import Settings
 from .strict_json import StrictRoute
+from .text_check import TextCheck
 
 _TITLE = "Nearhive"
 _DESCRIPTION = (
@@ -45,9 +49,10 @@ def create_app(
 def create_admin_app(
     hive: Any, settings: Settings, clock: Callable[[], float] = time.time, metrics: Metrics | None = None
 ) -> FastAPI:
-    """The application of NEARHIVE_ADMIN_BIND: /metrics, with the operator's key."""
+    """The application of NEARHIVE_ADMIN_BIND: /metrics and moderation, with an operator's key."""
     app = _bare_app(hive, settings, clock, metrics or Metrics())
-    _add_routes(app, _admin)
+    for router in (_admin, *ADMIN_ROUTERS):
+        _add_routes(app, router)
     return _finish(app)
 
 
@@ -57,6 +62,8 @@ _admin = APIRouter(route_class=StrictRoute, tags=["admin"])
 @_admin.get("/metrics", summary="Prometheus metrics of all workers")
 async def metrics_text(request: Request, _operator: OperatorOnly) -> Response:
     """Prometheus text format."""
+    with contextlib.suppress(StateAway):  # then the last figures stand
+        request.app.state.metrics.moderation(*await request.app.state.hive.moderation.backlog())
     return Response(request.app.state.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -79,7 +86,10 @@ def _bare_app(hive: Any, settings: Settings, clock: Callable[[], float], metrics
     app.state.tokens = Tokens(
         settings.jwt_secret.get_secret_value(), settings.jwt_audience, settings.jwt_issuer or None, clock
     )
-    app.state.cursors = Cursors(Sealer(settings.privacy_secret.get_secret_value().encode()))
+    sealer = Sealer(settings.privacy_secret.get_secret_value().encode())
+    app.state.cursors = Cursors(sealer)
+    app.state.operator_keys = parse_operator_keys(settings.operator_keys)
+    app.state.text_check = TextCheck(settings, sealer)
     return app
 
 

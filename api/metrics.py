@@ -103,6 +103,18 @@ class Metrics:
             name: Gauge(f"nearhive_{name}", text, registry=registry, multiprocess_mode=mode)
             for name, text, mode in _AT_WORK
         }
+        self._waiting = Gauge(
+            "nearhive_moderation_queue",
+            "Cases that wait for a moderator",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._oldest = Gauge(
+            "nearhive_moderation_oldest_seconds",
+            "Since when the oldest of them waits",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._state_errors = Counter(
             "nearhive_state_errors", "Requests that the state did not answer", registry=registry
         )
@@ -128,6 +140,11 @@ class Metrics:
         self._lag.set(half_seconds(found.lag_s))
         for name, gauge in self._at_work.items():
             gauge.set(getattr(found, name))
+
+    def moderation(self, waiting: int, oldest_s: int) -> None:
+        """The queue of moderators, as it stands when somebody asks."""
+        self._waiting.set(waiting)
+        self._oldest.set(oldest_s)
 
     def state_error(self) -> None:
         """Count a request that the state did not answer."""

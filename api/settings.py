@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .operator_keys import parse_operator_keys
 
 PREFIX = "NEARHIVE_"
 SECRETS = ("jwt_secret", "admin_key", "privacy_secret")
@@ -56,6 +58,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".nearhive"), description="Directory of the embedded state and of the secrets made at first start."
     )
+    erasure_log: Path | None = Field(
+        None,
+        description="File that remembers erasures (keyed hashes) outside of what is copied and put back, so that an "
+        "older copy brings nobody back; absent = DATA_DIR with .erased behind its name.",
+    )
     jwt_secret: SecretStr | None = Field(
         None, description="Key of end users' HS256 tokens, at least 32 bytes. Absent: made once in DATA_DIR."
     )
@@ -80,15 +87,63 @@ class Settings(BaseSettings):
         "Absent: made once in DATA_DIR.",
     )
     rate_limits: Switch = Field(True, description="on|off: limits of requests a second. They come with the next issue.")
-    speed_limit: Switch = Field(True, description="on|off: refusal of impossible moves. It comes with the next issue.")
+    sparse_areas: Switch = Field(
+        False,
+        description="on|off: strangers see coarser cells where few people live, by a table made of GeoNames at start.",
+    )
+    speed_limit: Switch = Field(
+        True,
+        description="on|off: refuse moves between cells faster than 80 m/s, but one a day. The demo has it off.",
+    )
     exposure_caps: Switch = Field(
-        True, description="on|off: caps on how many people one caller is shown. They come with the next issue."
+        True,
+        description="on|off: a day, one human is shown one stranger in at most 6 stranger epochs, in the first week at "
+        "most 50 strangers, is answered from at most 30 cells, and makes at most 20 friend requests. The demo has it "
+        "off.",
     )
     shake_window_s: float = Field(
         5.0, gt=0, le=60, allow_inf_nan=False, description="Two shakes match when they lie within so many seconds."
     )
     bottle_throws_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may throw in a UTC day.")
     bottle_picks_per_day: int = Field(20, ge=0, le=100_000, description="Bottles one person may pick in a UTC day.")
+    reports_per_day: int = Field(
+        20, ge=1, le=1000, description="People and bottles one person may report in a UTC day."
+    )
+    bottles: Switch = Field(
+        True, description="off: no drift bottles in this deployment; their routes answer 403 feature_off."
+    )
+    operator_keys: str = Field(
+        "",
+        repr=False,
+        description="Keys of operators beside ADMIN_KEY: NAME:SCOPE[+SCOPE]:SHA256, separated by commas. Scopes: app, "
+        "brands, moderation. SHA256: of the key (nh_op_ and at least 32 random characters), in hex. The name stands in "
+        "the audit log of moderation.",
+    )
+    appeal_contact: str = Field(
+        "", max_length=200, description="Text or URL shown to people who are suspended, for their appeal."
+    )
+    word_list: str = Field(
+        "",
+        description="File of words and phrases that bottles and replies may not hold, one a line; empty = the small "
+        "built-in list, off = none.",
+    )
+    moderation_url: str = Field(
+        "",
+        repr=False,
+        description="http(s) URL of an own service that is asked about each text before it is passed on; empty = none. "
+        "See docs/moderation.md.",
+    )
+    moderation_secret: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="Key that signs what is sent to MODERATION_URL, at least 32 bytes; required with it.",
+    )
+    moderation_deadline_s: float = Field(
+        1.0, gt=0, le=10, allow_inf_nan=False, description="Seconds that MODERATION_URL has for an answer."
+    )
+    moderation_on_failure: Literal["refuse", "allow"] = Field(
+        "refuse", description="What happens to a text when MODERATION_URL gives no answer: refuse (503) or allow."
+    )
     durability: Literal["strict", "weak"] = Field(
         "strict",
         description="weak: use a STATE_URL server that does not fsync before it answers; then shown by /readyz.",
@@ -108,12 +163,12 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="json (one object a line) or console.")
 
-    @field_validator("log_level", "log_format", "durability", mode="before")
+    @field_validator("log_level", "log_format", "durability", "moderation_on_failure", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator(*SECRETS)
+    @field_validator(*SECRETS, "moderation_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and _length(value.get_secret_value()) < _SECRET_MIN_BYTES:
@@ -127,12 +182,38 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss://, unix:// or redis+cluster://, or be empty")
         return value
 
+    @field_validator("operator_keys")
+    @classmethod
+    def _known_scopes(cls, value: str) -> str:
+        parse_operator_keys(value)
+        return value
+
+    @field_validator("moderation_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://, or be empty")
+        return value
+
+    @field_validator("moderation_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("moderation_url"):
+            raise ValueError("is required with MODERATION_URL")
+        return value
+
     @field_validator("admin_bind")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         if value:
             parse_bind(value)
         return value
+
+    @property
+    def erasures(self) -> Path:
+        """Where erasures are logged."""
+        data_dir = self.data_dir.absolute()
+        return self.erasure_log or data_dir.with_name(f"{data_dir.name}.erased")
 
     def admin_address(self, public_port: int) -> tuple[str, int]:
         """(host, port) of the admin server. ValueError when the default would lie beyond 65535."""

@@ -7,6 +7,7 @@ its connections and its signal pipe. So each session of the loop ends when a chi
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -131,6 +132,7 @@ def serve(
 
     ``prepare`` imports what the children need, once for all of them, while the state server loads its data.
     """
+    _keep_no_cores()
     supervisor = Supervisor(plan, worker_main, demo_main if plan.demo else None, on_ready, prepare)
     with supervisor.signals():
         try:
@@ -140,6 +142,11 @@ def serve(
                 return 0
             print(f"nearhive: {refusal}", file=sys.stderr, flush=True)
             return REFUSED
+
+
+def _keep_no_cores() -> None:
+    """A core file would hold exact points and keys. The children inherit the limit, the state server too."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 class Supervisor:

@@ -21,6 +21,7 @@ from api.fail_closed import PromptProtocol
 from api.main import create_admin_app, create_app
 from api.metrics import AtWork, Metrics, half_seconds, two_digits
 from api.settings import Settings
+from api.sparse_areas import load_sparse_areas
 from api.supervisor import WorkerContext
 from discovery.errors import StateAway
 from discovery.hive import Hive, Rules
@@ -55,9 +56,15 @@ def build_hive(state: State, settings: Settings) -> Hive:
     rules = Rules(
         shake_window_ms=round(1000 * settings.shake_window_s),
         require_age=settings.require_age,
+        speed_limit=settings.speed_limit,
+        exposure_caps=settings.exposure_caps,
+        sparse_areas=load_sparse_areas(settings.data_dir) if settings.sparse_areas else None,
         bottle_throws_per_day=settings.bottle_throws_per_day,
         bottle_picks_per_day=settings.bottle_picks_per_day,
         quick_deadline_s=settings.quick_deadline_s,
+        erasure_log=settings.erasures,
+        reports_per_day=settings.reports_per_day,
+        appeal_contact=settings.appeal_contact,
     )
     secret = settings.privacy_secret.get_secret_value().encode()
     return Hive(state, secret, rules, lambda: secrets.randbits(32), secrets.token_bytes, hive_clock)
@@ -111,6 +118,7 @@ class Worker:
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
             await self._hive.stop()
+            await asyncio.gather(*(app.state.text_check.close() for app in self._apps))
             await self._state.close()
         if failed:
             raise SystemExit(1)
@@ -155,9 +163,12 @@ class Worker:
 
     async def _live(self) -> None:
         """Connect, fold, then keep the status row and the metrics fresh."""
+        self._hive.hold("whom the log of erasures knows is being erased again")
+        await self._start()
+        await self._apply_erasures()
+        self._hive.release()
         if self._demo_run:
             self._hive.hold("the demo world is being built")
-        await self._start()
         gc.collect()
         gc.freeze()  # what stands now stays: collections look only at what requests make
         gc.set_threshold(10_000, 50, 100)
@@ -183,6 +194,19 @@ class Worker:
                 log.warning("waiting_for_state", reason=error.detail)
             except Moved as moved:  # a copy that fails gives the state back
                 log.warning("waiting_for_state", reason=str(moved))
+            await asyncio.sleep(_START_RETRY_S)
+
+    async def _apply_erasures(self) -> None:
+        """Until it is done: before that somebody erased might be shown."""
+        while True:
+            try:
+                await self._hive.erasure.apply_log()
+                return
+            except (StateAway, StateFault, OSError) as error:
+                if self._context.read_only():  # a disk that is full takes neither; nobody is answered until it is not
+                    log.warning("erasures_not_applied", reason="the disk is full")
+                else:
+                    log.warning("erasures_not_applied", error=type(error).__name__, reason=str(error))
             await asyncio.sleep(_START_RETRY_S)
 
     async def _wait_until_ready(self) -> None:

@@ -4,19 +4,23 @@ A friendship is two halves, each in its owner's shard: no script may touch both,
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast
 
+from discovery.errors import Erased, StateAway
+from discovery.friends import MOST_HALVES
 from discovery.people import People
 from discovery.store import keys
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
-_HALVES = Script("friend_halves")
+_HALVES = LifeScript("friend_halves")
+_ERASED_TRIES = 3
 _HALVES_A_SCRIPT = 500  # about 1 ms of server time, so that others wait little
-_DECLINED = "declined_by_person"
+_REFUSALS = ("declined_by_person", "too_many_friends")
 
 _T = TypeVar("_T")
 
@@ -72,14 +76,15 @@ class AppBackend:
         skipped = {pair.index: code for pair in pairs if (code := self._unfit(pair))}
         entries = _Entries()
         for turn in _turns(pair for pair in pairs if pair.index not in skipped):
-            declined = await self._apply(turn, entries)
-            skipped |= dict.fromkeys(declined, _DECLINED)
+            skipped |= await self._apply(turn, entries)
         await self._wait(entries)
         return sorted(skipped.items())
 
     def _unfit(self, pair: Pair) -> str | None:
         if pair.a == pair.b:
             return "self"
+        if self._people.is_gone(pair.a) or self._people.is_gone(pair.b):
+            return Erased.code
         if pair.op == "add" and not pair.guardian and self._ages_differ(pair):
             return "guardian_required"
         return None
@@ -91,17 +96,17 @@ class AppBackend:
         slot = self._people.slot(user)
         return self._people.adult_with(None, None) if slot is None else self._people.is_adult(slot)
 
-    async def _apply(self, pairs: Sequence[Pair], entries: _Entries) -> set[int]:
-        """Both halves of each pair; returns the rows that a person declined."""
+    async def _apply(self, pairs: Sequence[Pair], entries: _Entries) -> dict[int, str]:
+        """Both halves of each pair; returns why rows were refused: by a person, or for want of room."""
         adds = [pair for pair in pairs if pair.op == "add"]
         asked = await self._run([half for pair in adds for half in _halves("check", pair)], entries)
-        declined = {half.row for half, status in asked if status == _DECLINED}
-        rest = (pair for pair in pairs if pair.index not in declined)
+        refused = _refused(asked)
+        rest = (pair for pair in pairs if pair.index not in refused)
         done = await self._run([half for pair in rest for half in _halves(pair.op, pair)], entries)
-        late = {half.row for half, status in done if status == _DECLINED}  # declined since they were asked
+        late = _refused(done)  # since they were asked
         undo = [half._replace(op="undo") for half, status in done if half.row in late and status == "new"]
         await self._run(undo, entries)
-        return declined | late
+        return refused | late
 
     async def _run(self, halves: Sequence[_Half], entries: _Entries) -> list[tuple[_Half, str]]:
         """Run the halves of each shard in order, all shards at once; each half with its status."""
@@ -115,10 +120,19 @@ class AppBackend:
         outcomes: list[tuple[_Half, str]] = []
         for start in range(0, len(halves), _HALVES_A_SCRIPT):
             chunk = halves[start : start + _HALVES_A_SCRIPT]
-            entry, *statuses = await self._writer.run(_HALVES, self._names(shard, chunk), _arguments(chunk))
+            entry, *statuses = await self._run_chunk(shard, chunk)
             entries.saw(shard, chunk, entry)
             outcomes += zip(chunk, (status.decode() for status in statuses), strict=True)
         return outcomes
+
+    async def _run_chunk(self, shard: int, halves: Sequence[_Half]) -> list[bytes]:
+        """Of whom this worker does not know yet that they were erased nothing may be written: it looks again."""
+        owners = [half.owner for half in halves]
+        for _ in range(_ERASED_TRIES):
+            with contextlib.suppress(Erased):
+                return await self._writer.run(_HALVES, self._names(shard, halves), _arguments(halves), of=owners)
+            await self._writer.catch_up(owners[0])
+        raise StateAway("people of this request are being erased", outcome_unknown=True)
 
     def _names(self, shard: int, halves: Sequence[_Half]) -> list[str]:
         shards = self._writer.shards
@@ -160,5 +174,12 @@ def _halves(op: str, pair: Pair) -> tuple[_Half, _Half]:
     return _Half(op, pair.index, pair.a, pair.b, pair.guardian), _Half(op, pair.index, pair.b, pair.a, pair.guardian)
 
 
+def _refused(outcomes: Sequence[tuple[_Half, str]]) -> dict[int, str]:
+    """Row -> why; what a person said goes before want of room."""
+    found = {half.row: status for half, status in outcomes if status == _REFUSALS[1]}
+    return found | {half.row: status for half, status in outcomes if status == _REFUSALS[0]}
+
+
 def _arguments(halves: Sequence[_Half]) -> list[bytes | str | int]:
-    return [part for half in halves for part in (half.owner, half.other, half.op, int(half.guardian))]
+    each = (part for half in halves for part in (half.owner, half.other, half.op, int(half.guardian)))
+    return [MOST_HALVES, *each]

@@ -87,10 +87,15 @@ class Record:
     thrown_at_ms: int
     throw_backs: int
     replies: tuple[tuple[bool, int, str], ...]  # (by the author, ms, text)
+    reported_by: str  # sides that reported the thread: 'a' author, 'h' holder
 
     def other(self, caller: str) -> str | None:
         """The other of the two, or None when there is none yet."""
         return self.holder if caller == self.author else self.author
+
+    def hidden_from(self, caller: str) -> bool:
+        """Whether ``caller``, one of the two, reported the thread, or it is held for a moderator."""
+        return self.state == "m" or ("a" if caller == self.author else "h") in self.reported_by
 
     def view(self, caller: str) -> BottleView:
         """The bottle as ``caller``, one of the two, may see it."""
@@ -118,7 +123,7 @@ class MineRow:
 
 def read_record(reply: Any) -> Record | None:
     """The record of ``record()`` in bottle_sea.lua; None for a bottle that is not there or was deleted."""
-    bottle_id, (state, author, holder, text, language, at, backs), replies = reply
+    bottle_id, (state, author, holder, text, language, at, backs, hid), replies = reply
     if state is None or state == b"d":
         return None
     return Record(
@@ -130,12 +135,13 @@ def read_record(reply: Any) -> Record | None:
         language=language.decode() or None,
         thrown_at_ms=int(at),
         throw_backs=int(backs),
+        reported_by="" if hid is None else hid.decode(),
         replies=tuple((raw[:1] == b"a", int(raw[1:14]), raw[14:].decode()) for raw in replies),
     )
 
 
 def read_mine(row: Any, caller: str) -> MineRow | None:
-    """One row of bottle_mine.lua; None for an entry that the script has just found over."""
+    """One row of bottle_mine.lua; None for an entry that the script has just found over, or that is not shown."""
     entry, score, state, ends, until, author, holder = row
     role: Role = "thrown" if entry[:1] == b"t" else "picked"
     named = {"thrown": author, "picked": holder}[role]

@@ -32,9 +32,10 @@ from discovery.bottle_records import (
     read_mine,
     read_record,
 )
-from discovery.errors import Conflict, KeyReused, NotFound, QuotaExceeded
+from discovery.errors import Conflict, Erased, KeyReused, NotFound, QuotaExceeded
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.store.life_script import ERASED
 from discovery.store.sea_script import SeaScript
 
 REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts of 500 characters are 0.4 MB at most
@@ -42,16 +43,17 @@ REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts o
 _RANDOMS = 20  # 16 draws, 4 for the choice after an enumeration
 _ROUNDS = 3  # then enumerate whatever the size: 16 misses in a sea of > 4x the exclusions happen once in 2^32
 
-_THROW = SeaScript("bottle_throw")
-_PICK = SeaScript("bottle_pick")
+_THROW = SeaScript("bottle_throw", "life")
+_PICK = SeaScript("bottle_pick", "life")
 _RELEASE = SeaScript("bottle_release")
 _THROW_BACK = SeaScript("bottle_throw_back")
-_REPLY = SeaScript("bottle_reply")
+_REPLY = SeaScript("bottle_reply", "life")
 _OTHER = SeaScript("bottle_other")
 _GET = SeaScript("bottle_get")
 _MINE = SeaScript("bottle_mine")
 _DELETE = SeaScript("bottle_delete")
 _SWEEP = SeaScript("bottle_sweep")
+_ERASE = SeaScript("sea_erase")
 
 _SEA = (keys.sea_index(), keys.sea_holds(), keys.sea_ends())
 
@@ -65,6 +67,14 @@ class PeopleView(Protocol):
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
         """Users whom ``user`` may never meet."""
+        ...
+
+    def life_arguments(self, user: str) -> list[str | int]:
+        """Behind the arguments of a script by which ``user`` acts: see ``lua/life.lua``."""
+        ...
+
+    def muted(self, user: str) -> frozenset[str]:
+        """Users whose bottles ``user`` is not to be given."""
         ...
 
 
@@ -99,9 +109,10 @@ class Bottles:
         """Throw a bottle. Raises Invalid, KeyReused, QuotaExceeded, StateAway."""
         text, language = check_text(text), check_language(language)
         person = self._people.person_key(caller)
-        bottle_id = self._mac("bottle", caller, key)
-        status, now_ms, used, ends_ms = await self._run(
+        bottle_id = self._named("bottle", caller, key)
+        status, now_ms, used, ends_ms = await self._act(
             _THROW,
+            caller,
             [
                 keys.sea_bottle(bottle_id),
                 self._operation(caller, key),
@@ -131,7 +142,7 @@ class Bottles:
         if status not in {b"ok", b"same", b"empty"}:
             _refuse(status, now_ms)
         record_or_none = read_record(raw) if raw else None
-        if record_or_none is not None and self._blocked(caller, record_or_none):
+        if record_or_none is not None and self._hidden_from(caller, record_or_none):
             record_or_none = None
         return Picked(
             bottle=None if record_or_none is None else record_or_none.view(caller),
@@ -151,8 +162,9 @@ class Bottles:
         check_text(text)
         _require_id(bottle_id)
         person = self._people.person_key(caller)
-        status, *rest = await self._run(
+        status, *rest = await self._act(
             _REPLY,
+            caller,
             [
                 keys.sea_bottle(bottle_id),
                 self._operation(caller, key),
@@ -187,11 +199,15 @@ class Bottles:
         """A bottle and its thread, for its author and its holder. Raises NotFound for anybody else."""
         _require_id(bottle_id)
         record = read_record(await self._read(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
-        if record is None or caller not in {record.author, record.holder}:
+        if record is None or caller not in {record.author, record.holder} or record.hidden_from(caller):
             raise _not_found()
         if self._blocked(caller, record) and not (caller == record.author and record.state == "p"):
             raise _not_found()
         return record.view(caller)
+
+    async def record(self, bottle_id: str) -> Record | None:
+        """A bottle as stored, both people named, None when it is gone: for an export. Raises StateAway."""
+        return read_record(await self._read(_GET, [keys.sea_bottle(bottle_id)], bottle_id))
 
     async def mine(self, caller: str, limit: int, after: int | None) -> tuple[list[MineItem], int | None]:
         """The caller's bottles, newest throw or pick first, from below ``after``; and the next page's ``after``."""
@@ -213,9 +229,17 @@ class Bottles:
     async def delete(self, caller: str, bottle_id: str) -> None:
         """Take back a bottle that nobody has picked. Raises NotFound unless the author's, Conflict once picked."""
         _require_id(bottle_id)
-        status = await self._run(_DELETE, [keys.sea_bottle(bottle_id), keys.sea_mine(caller)], bottle_id, caller)
+        status = await self._run(_DELETE, [keys.sea_bottle(bottle_id)], bottle_id, caller)
         if status != b"ok":
             _refuse(status)
+
+    async def erase(self, user: str, human: str, name: str, life: int) -> None:
+        """Take one person out of the sea: own bottles that nobody answered go, what they hold goes back, of threads the
+        other's words stay. ``human``: key of the human behind the account, '' while that has others. ``name``: of the
+        tombstone; done once for each ``life``. Raises StateAway."""
+        own = [keys.sea_quota(user), keys.sea_seen(user)]
+        own += [keys.sea_quota(human), keys.sea_seen(human)] if human else []
+        await self._run(_ERASE, [keys.tombstones(keys.SEA_TAG), keys.sea_mine(user), *own], user, name, life)
 
     async def sweep(self) -> int:
         """Return lapsed holds and bury ended bottles where no traffic does it; how many this call handled (<= 32)."""
@@ -238,8 +262,9 @@ class Bottles:
         fingerprint = self._mac("pick")
         rounds = 0
         while True:
-            status, now_ms, used, *rest = await self._run(
+            status, now_ms, used, *rest = await self._act(
                 _PICK,
+                caller,
                 names,
                 fingerprint,
                 caller,
@@ -249,7 +274,7 @@ class Bottles:
                 self._picks_per_day,
                 int(rounds >= _ROUNDS),
                 *(self._random() for _ in range(_RANDOMS)),
-                *self._people.blocked_either_way(caller),
+                *(self._people.blocked_either_way(caller) | self._people.muted(caller)),
             )
             if status != b"again":
                 return status, now_ms, used, rest[0] if rest else None
@@ -270,6 +295,14 @@ class Bottles:
         person = self._people.person_key(caller)
         return await self._run(script, [keys.sea_bottle(bottle_id), keys.sea_seen(person)], bottle_id, caller, person)
 
+    async def _act(self, script: SeaScript, caller: str, names: list[str], *args: str | int) -> Any:
+        """A script that nobody erased may run. Raises Erased."""
+        names, life = [*names, keys.tombstones(keys.SEA_TAG)], self._people.life_arguments(caller)
+        reply = await self._run(script, names, *args, *life)
+        if reply == ERASED:
+            raise Erased("the person was erased meanwhile")
+        return reply
+
     async def _run(self, script: SeaScript, names: list[str], *args: str | int) -> Any:
         return await self._state.run(script, [*_SEA, *names], args)
 
@@ -279,8 +312,16 @@ class Bottles:
     def _blocked(self, caller: str, record: Record) -> bool:
         return record.other(caller) in self._people.blocked_either_way(caller)
 
+    def _hidden_from(self, caller: str, record: Record) -> bool:
+        return record.hidden_from(caller) or self._blocked(caller, record)
+
     def _operation(self, caller: str, key: str) -> str:
-        return keys.sea_operation(self._mac("op", caller, key))
+        return keys.sea_operation(self._named("op", caller, key))
+
+    def _named(self, purpose: str, caller: str, key: str) -> str:
+        """A key that an earlier life of the caller's id used names something else in this one."""
+        life = self._people.life_arguments(caller)[1]
+        return self._mac(purpose, caller, key, *([str(life)] if life else []))
 
     def _mac(self, *parts: str) -> str:
         """First 16 bytes, as hex, of HMAC-SHA256 over the parts, each with its length before it."""

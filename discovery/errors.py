@@ -91,9 +91,33 @@ class AdultsOnly(Refused):
 
 
 class Suspended(Refused):
-    """The app suspended this feature for the caller."""
+    """The app or a moderator suspended this feature for the caller, or it is on hold."""
 
     code = "suspended"
+
+
+class FeatureOff(Refused):
+    """The feature is switched off for the whole deployment."""
+
+    code = "feature_off"
+
+
+class ContentRefused(Invalid):
+    """A text that the word list, or the deployment's own check, does not let through."""
+
+    code = "content_refused"
+
+
+class ModerationAway(Refused):
+    """The deployment's own check of texts gave no answer."""
+
+    code = "moderation_away"
+
+
+class Erased(Refused):
+    """The person behind the token, or named in the row, was erased since."""
+
+    code = "erased"
 
 
 class BottlesOff(Refused):
@@ -108,6 +132,24 @@ class Conflict(Refused):
     code = "conflict"
 
 
+class NotFriends(Conflict):
+    """Precise sharing with somebody who is no accepted friend, or not an adult: one answer for both."""
+
+    code = "not_friends"
+
+
+class TooManyFriends(Conflict):
+    """The caller shows or asks as many people as one person may."""
+
+    code = "too_many_friends"
+
+
+class TooManyBlocks(Conflict):
+    """The caller has blocked as many people as one person may."""
+
+    code = "too_many_blocks"
+
+
 class QuotaExceeded(Refused):
     """A daily quota is used up; ``resets_at_ms`` says when it is whole again."""
 
@@ -117,6 +159,18 @@ class QuotaExceeded(Refused):
         super().__init__(detail)
         self.resets_at_ms = resets_at_ms
         self.retry_after_s = retry_after_s
+
+
+class CellsUsedUp(QuotaExceeded):
+    """The caller asked for strangers from as many places as one may in a day."""
+
+    code = "too_many_places"
+
+
+class RequestsUsedUp(QuotaExceeded):
+    """The caller asked as many people for a friendship as one may in a day."""
+
+    code = "too_many_friend_requests"
 
 
 class ImportRefused(Refused):

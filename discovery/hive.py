@@ -7,22 +7,32 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
+from discovery.erasing import Erasing
+from discovery.erasure import Erasure
 from discovery.errors import StateAway
+from discovery.export import Export
+from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friends, Friendships
 from discovery.housekeeping import Checkpointer, Housekeeping, ShakeTrimmer
+from discovery.lives import Lives
+from discovery.moderation import Moderation
 from discovery.nearby import Nearby
 from discovery.people import People
 from discovery.people_fold import PeopleFold
 from discovery.positions import Positions
+from discovery.precise_channel import PreciseChannel
 from discovery.presence import Presence
 from discovery.radar import Radar
 from discovery.reassert import Reassertion, Remembered
 from discovery.report_queue import ReportQueues
+from discovery.reporting import Reports
+from discovery.request_quota import RequestQuota
 from discovery.safety import Blocks, Safety
 from discovery.sealed import Sealer
 from discovery.settings import Settings
@@ -30,9 +40,11 @@ from discovery.shake import Shakes
 from discovery.shake_fold import ShakeFold
 from discovery.shard_packing import unpack
 from discovery.shard_state import ShardedPeople
+from discovery.speed_cap import SpeedCap
 from discovery.store import keys, world_record
 from discovery.store.checkpoints import Checkpoints
 from discovery.store.client import State, StateFault
+from discovery.store.erasure_log import ErasureLog
 from discovery.store.feed import FeedGap, Follower, Place
 from discovery.store.feeds import Feeds
 from discovery.store.keeper import StreamKeeper
@@ -43,6 +55,7 @@ from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
+from geo.sparse import SparseAreas
 
 _RETRY_S = 0.2
 _MOVE_LOOK_S = 0.5
@@ -56,11 +69,17 @@ class Rules:
 
     shake_window_ms: int = 5000
     require_age: bool = True
+    speed_limit: bool = False  # refuse impossible moves
+    exposure_caps: bool = False  # cap whom, from where and how often one human is shown strangers; friend requests
+    sparse_areas: SparseAreas | None = None  # what coarser cells strangers see where few people live
     bottle_throws_per_day: int = 20
     bottle_picks_per_day: int = 20
+    reports_per_day: int = 20
+    appeal_contact: str = ""  # text or URL shown to who is suspended
     quick_deadline_s: float = 0.3  # for reads of the state and class C; who answers later answers nobody
     lease_valid_s: float = VALID_S
     lease_dead_s: float = DEAD_S
+    erasure_log: Path | None = None  # outside of what is copied and put back; None: there is none
     ticks_missed_after_s: float = 3.0  # without ticks nothing expires or lapses: then people reads are refused
 
 
@@ -87,8 +106,16 @@ class Hive:
         self.people = People(self.sealer, require_age=rules.require_age, shards=self.shards)
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
-        self.presence = Presence(self.people, self.sealer.epoch_key)
-        fold = PeopleFold(self.people, self.presence, self.friendships, self.blocks, self._on_class_a, self._on_stores)
+        self.presence = Presence(self.people, self.sealer.epoch_key, rules.sparse_areas)
+        fold = PeopleFold(
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self._on_class_a,
+            self._on_stores,
+            self._on_erased,
+        )
         self._sharded = ShardedPeople(self.people, self.presence, self.friendships, self.blocks)
         self.feeds = Feeds(state, self.shards, fold, self._restore, monotonic, self._on_restored)
         self._monotonic = monotonic
@@ -96,15 +123,9 @@ class Hive:
         self.leases = Leases(
             state, self.worker, monotonic, self.feeds.doubt, valid_s=rules.lease_valid_s, dead_s=rules.lease_dead_s
         )
-        self.writer = Writer(state, self.feeds, self.leases)
-        self.settings = Settings(self.people, self.writer)
-        queues = ReportQueues(self.writer, monotonic, rules.quick_deadline_s)
-        self.positions = Positions(self.people, self.presence, self.friendships, self.writer, queues)
-        self.friends = Friends(self.friendships, self.people, self.writer)
-        self.safety = Safety(self.blocks, self.people, self.writer)
-        self.app = AppBackend(self.people, self.writer)
-        self.nearby = Nearby(self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer)
-        self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
+        self.lives = Lives(self.people)
+        self.writer = Writer(state, self.feeds, self.leases, self.lives)
+        self._offer_people_features()
         self._shake_fold = ShakeFold(self.sealer.epoch_key, epoch_ms=1000)
         self.shake_feed = Follower(state, keys.feed(keys.SHAKE_TAG), self._fold_shake, self._on_shake_time, monotonic)
         self.shakes = Shakes(
@@ -116,6 +137,7 @@ class Hive:
             self.writer,
             self.shake_feed,
             self._shake_fold,
+            self.exposure,
             self.sealer,
             rules.shake_window_ms,
             rules.quick_deadline_s,
@@ -129,6 +151,7 @@ class Hive:
             rules.bottle_picks_per_day,
             read_within_s=rules.quick_deadline_s,
         )
+        self._offer_rights()
         self.catalogue = Catalogue()
         self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
         self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
@@ -141,11 +164,54 @@ class Hive:
             self.friends,
             self.safety,
             self.positions,
+            self.erasure,
         )
         self._remembered: dict[int, Remembered] = {}
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._housekeeping: Housekeeping | None = None
+
+    def _offer_people_features(self) -> None:
+        """Positions and all that people do with each other by them."""
+        rules = self.rules
+        self.settings = Settings(self.people, self.writer)
+        queues = ReportQueues(self.writer, self._monotonic, rules.quick_deadline_s)
+        speed_cap = SpeedCap(self.presence, on=rules.speed_limit)
+        channel = PreciseChannel(self.people, self.friendships, self.writer, rules.quick_deadline_s)
+        self.positions = Positions(
+            self.people, self.presence, self.friendships, self.writer, queues, speed_cap, channel
+        )
+        quota = RequestQuota(self.people, self.writer, on=rules.exposure_caps)
+        self.friends = Friends(self.friendships, self.people, self.writer, quota)
+        self.safety = Safety(self.blocks, self.people, self.writer)
+        self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
+        self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
+        self.app = AppBackend(self.people, self.writer)
+        self.exposure = ExposureCaps(
+            self.people, self.sealer, self.state, rules.quick_deadline_s, on=rules.exposure_caps
+        )
+        self.nearby = Nearby(
+            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer, self.exposure
+        )
+        self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
+
+    def _offer_rights(self) -> None:
+        """Erasure and export."""
+        fingerprint = self.people.secret_fingerprint
+        erasures = None if self.rules.erasure_log is None else ErasureLog(self.rules.erasure_log, fingerprint)
+        self.erasure = Erasure(self.people, self.writer, self.bottles, erasures, (self.reports.forget,))
+        self.export = Export(
+            self.state,
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.settings,
+            self.positions,
+            self.bottles,
+            self._shake_fold,
+        )
+        self.export.readers |= {"reports": self.reports.exported, "appeal": self.moderation.appealed}
 
     # --- life ---
 
@@ -193,7 +259,17 @@ class Hive:
         others = zip(tags[1:], followers[1:], strict=True)
         keepers = [first, *(StreamKeeper(state, t, worker, f, announced_ms, clock, by=first) for t, f in others)]
         checkpointers = [
-            Checkpointer(state, shard, keepers[shard], followers[shard], self._sharded, self.presence, worker, clock)
+            Checkpointer(
+                state,
+                shard,
+                keepers[shard],
+                followers[shard],
+                self._sharded,
+                self.presence,
+                worker,
+                clock,
+                Erasing(state, shard, self.erasure.clear),
+            )
             for shard in self.shards.all()
         ]
         shakes = StreamKeeper(state, keys.SHAKE_TAG, worker, self.shake_feed, announced_ms, clock)
@@ -211,6 +287,7 @@ class Hive:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store_news.stop()
+        await self.exposure.stop()
         await self._reassertion.stop()
 
     async def leave(self) -> None:
@@ -328,6 +405,9 @@ class Hive:
         self._reassertion.note(shard, kind, payload, now_ms)
         self.leases.nudge(shard)
 
+    def _on_erased(self, user: str) -> None:
+        self.shakes.forget_person(user)
+
     def _on_stores(self, payload: bytes) -> None:
         self.store_news.fold(payload)
 
@@ -360,9 +440,22 @@ class Hive:
         """The human behind an account where the app told us, else the account."""
         return self.people.person_key(user)
 
+    def life_arguments(self, user: str) -> list[str | int]:
+        """For a script by which this person acts on the sea."""
+        return self.lives.arguments([user])
+
     def blocked_either_way(self, user: str) -> frozenset[str]:
-        """Ids of everyone whom this person must never meet."""
+        """Ids of everyone whom this person must never meet: blocked, or withheld from bottles by moderation."""
         slot = self.people.slot(user)
-        if slot is None:
-            return frozenset()
-        return frozenset(self.people.ids[other] for other in self.blocks.either_way(slot))
+        never = self.people.withheld("bottles", self.now_ms) - {slot}
+        if slot is not None:
+            never |= self.blocks.either_way(slot)
+        return self._ids(never)
+
+    def muted(self, user: str) -> frozenset[str]:
+        """Ids of everyone whose bottles this person is not to be given."""
+        slot = self.people.slot(user)
+        return frozenset() if slot is None else self._ids(self.people.muted(slot))
+
+    def _ids(self, slots: set[int]) -> frozenset[str]:
+        return frozenset(self.people.ids[slot] for slot in slots)

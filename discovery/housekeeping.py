@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from discovery.erasing import REPLACED_CHUNK_TTL_MS, Erasing
 from discovery.errors import StateAway
 from discovery.presence import Presence
 from discovery.shard_packing import pack
 from discovery.shard_state import ShardedPeople, Snapshot, state_of
-from discovery.store import keys
+from discovery.store import checkpoints, keys
 from discovery.store.checkpoints import Checkpoints, Current, Progress, is_due
 from discovery.store.client import State, StateFault
 from discovery.store.feed import EntryId, Follower
@@ -44,8 +45,10 @@ class Checkpointer:
         presence: Presence,
         worker: str,
         monotonic: Callable[[], float],
+        erasing: Erasing | None = None,
     ) -> None:
         self._checkpoints = Checkpoints(state, keys.shard_tag(shard))
+        self._erasing = erasing
         self._shard = shard
         self._keeper = keeper
         self._follower = follower
@@ -60,14 +63,20 @@ class Checkpointer:
         self._current: Current | None = None
 
     async def step(self) -> None:
-        """Write a checkpoint if one is due. Raises StateAway, StateFault."""
+        """Write a checkpoint if one is due, and go on with erasures. Raises StateAway, StateFault."""
         token = self._keeper.token
         if token is None or not self._follower.caught_up:
             self._led_by = None
-        elif (token, self._follower.restarts) != self._led_by:
+            return
+        if (token, self._follower.restarts) != self._led_by:
             await self._begin(token)
-        elif is_due(self._progress()):
+            return
+        if self._erasing is not None:
+            await self._erasing.look()
+        if is_due(self._progress()):
             await self._write(token)
+        elif self._erasing is not None:
+            await self._erasing.go_on()
 
     async def _begin(self, token: str) -> None:
         """This worker has begun to lead, or to fold anew: it counts from the current checkpoint, whoever wrote it."""
@@ -94,7 +103,12 @@ class Checkpointer:
             edge_ms=edges.edge_ms,
             last_edge_ms=int(current.meta["edge_ms"]) if current else 0,
             epoch_ms=self._follower.epoch_ms,
+            erasing=self._in_erasure,
         )
+
+    @property
+    def _in_erasure(self) -> bool:
+        return self._erasing is not None and self._erasing.waits_for_a_checkpoint
 
     async def _write(self, token: str) -> None:
         self._since_s = self._monotonic()
@@ -107,7 +121,9 @@ class Checkpointer:
         chunks = await asyncio.to_thread(_packed, taken)
         version = f"{self._worker}-{self._written}"
         meta = {"edge_ms": taken.head.edge_ms, "hive_ms": taken.head.place.now_ms}
-        written = await self._checkpoints.write(token, version, chunks, taken.head.place.position, meta)
+        kept_ms = REPLACED_CHUNK_TTL_MS if self._in_erasure else checkpoints.REPLACED_CHUNK_TTL_MS
+        position = taken.head.place.position
+        written = await self._checkpoints.write(token, version, chunks, position, meta, replaced_ttl_ms=kept_ms)
         log.info("checkpoint", shard=self._shard, outcome=written.outcome, trimmed=written.trimmed)
         if written.outcome == "lost":
             self._follower.doubt()

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from discovery.errors import BadCursor, CursorExpired
+from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
+from discovery.nearby_page import Around, NearbyPages
 from discovery.people import EVERYONE, People
 from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
-from geo.crowd import BandsAround
-from geo.privacy import STRANGER_BANDS_M, bands_within
 
 _CURSOR = struct.Struct("<qIBQ")  # stranger edge, radius, band, offset on the circle
 _PURPOSE = "nearby"
@@ -48,6 +48,7 @@ class Nearby:
         blocks: Blocks,
         positions: Positions,
         sealer: Sealer,
+        caps: ExposureCaps,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -55,36 +56,32 @@ class Nearby:
         self._blocks = blocks
         self._positions = positions
         self._sealer = sealer
+        self._caps = caps
+        self._pages = NearbyPages(presence, caps)
 
     async def page(self, user: str, radius_m: int, limit: int, cursor: str | None) -> NearbyPage:
-        """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired."""
+        """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired, CellsUsedUp."""
         viewer = await self._positions.require_live(user)
         await self._positions.require_visibility(viewer, EVERYONE)
         now_ms = self._positions.now_ms
         after = None if cursor is None else self._open(cursor, user, radius_m)
         cell = self._presence.stranger_cell(viewer)
-        slots, bands, offsets = self._presence.crowd(now_ms).page(
-            BandsAround(cell, bands_within(radius_m)),
-            self._presence.viewer_key(viewer),
-            after,
-            limit + 1,
-            self._presence.shown_until_ms,
-            now_ms,
-            self._excluded(viewer),
-        )
+        self._caps.ask(viewer, cell, self._presence.stranger_edge_ms, now_ms, looks=True)
+        around, borders = self._presence.bands_around(cell, radius_m)
+        slots, bands, offsets = self._pages.page(Around(viewer, around, self._excluded(viewer), now_ms), after, limit)
         more = len(slots) > limit
         last = (int(bands[limit - 1]), int(offsets[limit - 1])) if more else None
-        found = [self._neighbour(int(slot), int(band)) for slot, band in zip(slots[:limit], bands[:limit], strict=True)]
+        shown = zip(slots[:limit].tolist(), bands[:limit].tolist(), strict=True)
+        found = [Neighbour(self._people.ids[slot], *borders[band]) for slot, band in shown]
         return NearbyPage(
             found, self._presence.stranger_edge_ms, None if last is None else self._seal(user, radius_m, last)
         )
 
-    def _neighbour(self, slot: int, band: int) -> Neighbour:
-        return Neighbour(self._people.ids[slot], STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
-
     def _excluded(self, viewer: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        """Self, the blocked, and accepted friends: those are in radar, and a hidden one must not be found here."""
+        """Self, the blocked, whom the viewer muted, and accepted friends: those are in radar, and a hidden one must not
+        be found here."""
         slots = {viewer, *self._blocks.either_way(viewer), *self._friendships.friends(viewer)}
+        slots |= self._people.muted(viewer)
         return np.array(sorted(slots), dtype=np.int32)
 
     def _seal(self, user: str, radius_m: int, last: tuple[int, int]) -> str:

@@ -1,13 +1,17 @@
 """Who is known, by slot: ids, settings, ages. Folded from the feed; every question about a person starts here."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN
+from discovery import suspensions as closed
+from discovery.mutes import Mutes
+from discovery.quiet_zones import QuietZones
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, LIFE_SHIFT, LIVES, OWN
 from discovery.sealed import Sealer
 from discovery.store.keys import Shards
+from discovery.tombstones import Tombstone, TombstoneRow, Tombstones, hash_in
 
 NOBODY, FRIENDS, EVERYONE = range(3)
 VISIBILITIES = ("nobody", "friends", "everyone")
@@ -17,6 +21,13 @@ AGES = (None, "adult", "minor")
 
 FOR_EVER = np.iinfo(np.int64).max
 _FIRST_CAPACITY = 1024
+
+
+class Shown(NamedTuple):
+    """Strangers (slots) whom a new account was shown on a day since 1970."""
+
+    day: int
+    others: frozenset[int]
 
 
 def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
@@ -29,7 +40,22 @@ def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
 class People:
     """Columns indexed by slot. A slot is given at a person's first mention and kept, whatever is dropped."""
 
-    FOLDED = ("visibility", "fallback", "visible_until_ms", "bottles", "age_app", "age_claim", "cleared")
+    FOLDED = (
+        "visibility",
+        "fallback",
+        "visible_until_ms",
+        "bottles",
+        "age_app",
+        "age_claim",
+        "cleared",
+        "came",
+        "first_ms",
+        "looked_ms",
+        "looks",
+        "cells_day",
+        "cells",
+        "cell_mark",
+    )
     """Columns that the feed of the person's shard made, and no other."""
 
     def __init__(self, sealer: Sealer, *, require_age: bool, shards: Shards | None = None) -> None:
@@ -48,7 +74,20 @@ class People:
         self.age_app = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.age_claim = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.cleared = np.zeros(_FIRST_CAPACITY, np.bool_)  # the person's own clear stands against the app
-        self.suspensions: dict[int, dict[str, int]] = {}
+        self.came = np.zeros(_FIRST_CAPACITY, np.bool_)  # of ids once erased: somebody took part since
+        self.lives = np.zeros(_FIRST_CAPACITY, np.int32)  # erasures of the id; this and the next follow from tombstones
+        self.erased_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # hive time of the last one
+        self.first_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # hive time of the first report or setting
+        self.looked_ms = np.zeros(_FIRST_CAPACITY, np.int64)  # from here on: exposure.py
+        self.looks = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.cells_day = np.zeros(_FIRST_CAPACITY, np.int32)
+        self.cells = np.zeros(_FIRST_CAPACITY, np.uint8)
+        self.cell_mark = np.zeros(_FIRST_CAPACITY, np.uint32)
+        self.shown: dict[int, Shown] = {}
+        self.tombstones = Tombstones(sealer)
+        self.quiet_zones = QuietZones()
+        self.mutes = Mutes()
+        self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads them
         self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
         self._accounts: dict[str, set[int]] = {}
 
@@ -120,6 +159,8 @@ class People:
         self.ids.extend(users)
         self.hashes[start:end] = hashes
         self.shard[start:end] = shards
+        if self.tombstones:
+            self._mark(np.arange(start, end))
 
     def _grow(self, capacity: int) -> None:
         for name, column in vars(self).items():
@@ -134,11 +175,20 @@ class People:
         known = np.where((flags & CLAIM_ADULT) != 0, AGE_ADULT, AGE_MINOR)
         ages = np.where((flags & CLAIM_KNOWN) != 0, known, AGE_UNKNOWN)
         self.age_claim[slots[told]] = ages[told]
+        self.came[slots[told]] |= self.lives[slots[told]] > 0
         self.cleared[slots[(flags & OWN) != 0]] = False
+
+    def fold_first(self, slots: NDArray[np.int32], times_ms: NDArray[np.int64]) -> None:
+        """These accounts took part at these times, in ascending order: since the first the account counts as old."""
+        new = self.first_ms[slots] == 0
+        self.first_ms[slots[new][::-1]] = times_ms[new][::-1]
 
     def fold_settings(self, change: dict[str, Any], now_ms: int) -> int:
         """Apply one settings record; returns the slot."""
         slot = self.slot_or_new(change["u"])
+        if "moderated" not in change:  # that is said of a person, not by them
+            self.came[slot] |= self.lives[slot] > 0
+        self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
         if "visibility" in change:
             self._fold_visibility(slot, VISIBILITIES.index(change["visibility"]), change["until"], now_ms)
         if "bottles" in change:
@@ -150,7 +200,11 @@ class People:
         if "person" in change:
             self._fold_person(slot, change["person"])
         if "suspended" in change:
-            self.suspensions[slot] = change["suspended"]
+            self._suspend(slot, closed.with_app(self.suspensions.get(slot, {}), change["suspended"]))
+        if "moderated" in change:
+            self._suspend(slot, closed.with_moderated(self.suspensions.get(slot, {}), change["moderated"]))
+        if "quiet_zones" in change:
+            self.quiet_zones.set(slot, change["quiet_zones"])
         return slot
 
     def _fold_visibility(self, slot: int, visibility: int, until_ms: int, now_ms: int) -> None:
@@ -161,6 +215,18 @@ class People:
             self.fallback[slot] = before
         self.visibility[slot] = visibility
         self.visible_until_ms[slot] = until_ms
+
+    def _suspend(self, slot: int, standing: dict[str, int]) -> None:
+        """The dict is replaced, never changed: a snapshot may hold it."""
+        if standing:
+            self.suspensions[slot] = standing
+        else:
+            self.suspensions.pop(slot, None)
+
+    def fold_mute(self, record: list[Any]) -> None:
+        """Apply one mute ``[muter, other, whether it stands]``."""
+        user, other, muted = record
+        self.mutes.fold(self.slot_or_new(user), other, muted=muted)
 
     def _fold_person(self, slot: int, person: str) -> None:
         self._part_from_person(slot)
@@ -180,18 +246,93 @@ class People:
     def drop(self, shard: int) -> None:
         """Forget what is folded of a shard's people; slots, ids and hashes stay."""
         slots = self.of_shard(shard)
+        beside = {*self.suspensions, *self.persons, *self.quiet_zones.standing(), *self.mutes.standing(), *self.shown}
+        self._forget(slots, [slot for slot in beside if self.shard[slot] == shard])
+        self.lives[slots] = self.erased_ms[slots] = 0
+        self.tombstones.drop(shard)
+
+    def _forget(self, slots: NDArray[Any], beside: list[int]) -> None:
+        """Drop all that is folded of ``slots``; ``beside``: those of them that have anything beside the columns."""
         for name in self.FOLDED:
             getattr(self, name)[slots] = 0
-        for slot in [slot for slot in self.suspensions if self.shard[slot] == shard]:
-            del self.suspensions[slot]
-        for slot in [slot for slot in self.persons if self.shard[slot] == shard]:
+        for slot in beside:
+            self.suspensions.pop(slot, None)
             self._part_from_person(slot)
+            self.quiet_zones.set(slot, ())
+            self.mutes.put(slot, ())
+            self.shown.pop(slot, None)
 
-    def restore(self, suspensions: dict[int, dict[str, int]], persons: dict[int, str]) -> None:
+    def restore(
+        self,
+        suspensions: dict[int, dict[str, int]],
+        persons: dict[int, str],
+        zones: dict[int, list[int]],
+        mutes: dict[int, list[str]],
+    ) -> None:
         """Put back what stands beside the columns, by slot."""
         self.suspensions.update(suspensions)
+        for slot, cells in zones.items():
+            self.quiet_zones.set(slot, cells)
+        for slot, others in mutes.items():
+            self.mutes.put(slot, others)
         for slot, person in persons.items():
             self._fold_person(slot, person)
+
+    # --- erasure ---
+
+    def fold_erased(self, user: str, name: str, at_ms: int, life: int, now_ms: int) -> int:
+        """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes. The slot."""
+        slot = self.slot_or_new(user)
+        self._forget(np.array([slot]), [slot])
+        for viewer in [viewer for viewer, today in self.shown.items() if slot in today.others]:
+            self.shown[viewer] = self.shown[viewer]._replace(others=self.shown[viewer].others - {slot})
+        self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
+        self.lives[slot], self.erased_ms[slot] = life, now_ms
+        return slot
+
+    def fold_tombstone(self, shard: int, name: str, at_ms: int, life: int, now_ms: int) -> None:
+        """Somebody of whom nothing is known here was erased elsewhere, or earlier."""
+        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms))
+        self._mark(np.flatnonzero(self.hashes[: len(self.ids)] == hash_in(name)))
+
+    def restore_tombstones(self, shard: int, rows: list[TombstoneRow]) -> None:
+        """Put back those of a shard, before its people."""
+        self.tombstones.restore(shard, rows)
+        if rows:
+            self._mark(self.of_shard(shard))
+
+    def _mark(self, slots: NDArray[Any]) -> None:
+        """These slots are new, or there are tombstones that they may have."""
+        for slot in slots[self.tombstones.likely(self.hashes[slots])].tolist():
+            found = self.tombstones.find(int(self.shard[slot]), self.ids[slot])
+            if found is not None:
+                self.lives[slot], self.erased_ms[slot] = found.life, found.hive_ms
+
+    def tombstone(self, user: str) -> Tombstone | None:
+        """Of the last erasure of this id."""
+        slot = self._slots.get(user)
+        if slot is not None and not self.lives[slot]:
+            return None
+        return self.tombstones.find(self.shards.of(user), user)
+
+    def life(self, user: str) -> int:
+        """How often this id was erased."""
+        found = self.tombstone(user)
+        return 0 if found is None else found.life
+
+    def is_gone(self, user: str) -> bool:
+        """Whether the person was erased, and nobody came under this id since."""
+        slot = self._slots.get(user)
+        return self.life(user) > 0 and (slot is None or not self.came[slot])
+
+    def gone(self, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """bool[n]: ``is_gone`` of each."""
+        return np.asarray((self.lives[slots] > 0) & ~self.came[slots])
+
+    def of_this_life(self, slots: NDArray[np.int32], flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """bool[n]: which reports are no leftovers of somebody erased since, nor of the app about who is gone."""
+        lives, said = self.lives[slots], flags >> LIFE_SHIFT
+        return np.asarray((lives == 0) | ((said == lives % LIVES) & (self.came[slots] | ((flags & CLAIM_TOLD) != 0))))
 
     # --- questions ---
 
@@ -237,8 +378,19 @@ class People:
         return np.asarray(~minor & (known_adult | (not self._require_age)))
 
     def suspended(self, slot: int, feature: str, now_ms: int) -> bool:
-        """Whether the app suspended ``feature`` for this person at this time."""
-        return self.suspensions.get(slot, {}).get(feature, 0) > now_ms
+        """Whether ``feature`` is closed to this person at this time, by the app, a moderator or a hold."""
+        return closed.until_ms(self.suspensions.get(slot, {}), feature) > now_ms
+
+    def withheld(self, feature: str, now_ms: int) -> set[int]:
+        """Slots of those whom moderation keeps from ``feature``: nobody else meets them there either."""
+        standing = self.suspensions.items()
+        return {slot for slot, ends in standing if closed.withheld_until_ms(ends, feature) > now_ms}
+
+    def muted(self, slot: int) -> set[int]:
+        """Slots of everybody whom this human muted, with all accounts of each."""
+        names = {name for account in self.accounts(slot) for name in self.mutes.of(account)}
+        known = {other for name in names if (other := self._slots.get(name)) is not None}
+        return {account for other in known for account in self.accounts(other)}
 
     def strangers_until_ms(self, slots: NDArray[np.int32], edge_ms: int) -> NDArray[np.int64]:
         """int64[n]: until when settings alone let strangers see each person; 0 = not at all, as for who was suspended
@@ -246,7 +398,13 @@ class People:
         until = self.visible_until_ms[slots]
         open_end = np.where(until == 0, FOR_EVER, until)
         shown = (self.visibility[slots] == EVERYONE) & self._adults(slots)
-        if self.suspensions:
-            suspended = [slot for slot in self.suspensions if self.suspended(slot, "nearby", edge_ms)]
+        suspended = [slot for slot in self._with_suspensions(slots) if self.suspended(slot, "nearby", edge_ms)]
+        if suspended:
             shown &= ~np.isin(slots, suspended)
         return np.asarray(np.where(shown, open_end, 0), dtype=np.int64)
+
+    def _with_suspensions(self, slots: NDArray[np.int32]) -> list[int]:
+        """All of ``slots`` that have any, perhaps others too: each batch of reports asks, and holds have no end."""
+        if len(slots) > len(self.suspensions):
+            return list(self.suspensions)
+        return [slot for slot in slots.tolist() if slot in self.suspensions]

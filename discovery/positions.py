@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from discovery.errors import NotFound, NotVisible, PositionRequired, TooInaccurate
-from discovery.friends import Friendships
+from discovery.errors import ImplausibleMove, NotFound, NotVisible, PositionRequired, TooInaccurate
+from discovery.friends import PRECISE, Friendships
 from discovery.people import AGES, NOBODY, VISIBILITIES, People
+from discovery.precise_channel import PreciseChannel
 from discovery.presence import Presence
 from discovery.report_queue import ReportQueues
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
+from discovery.speed_cap import SpeedCap
 from discovery.store.writer import Writer
-from geo.privacy import PRECISION_RESOLUTION, ExactPoint, snap, snap_many
+from geo.privacy import PRECISION_RESOLUTION, ExactPoint, precise_cell, snap, snap_many
 
 DEFAULT_TTL_S = 7200
 SHORTEST_TTL_S, LONGEST_TTL_S = 3600, 28_800
 WORST_ACCURACY_M = 600.0
+CLEARED_BY_PERSON = "cleared_by_person"
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,6 +32,8 @@ class PositionView:
     published: int
     finest: tuple[int, str] | None  # cell and the audience that sees it
     visibility: str
+    in_quiet_zone: bool
+    published_uncertainty_m: float
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,13 +54,22 @@ class Positions:
     """Reports go through one state machine a person; most change no cell and write nothing."""
 
     def __init__(
-        self, people: People, presence: Presence, friendships: Friendships, writer: Writer, queues: ReportQueues
+        self,
+        people: People,
+        presence: Presence,
+        friendships: Friendships,
+        writer: Writer,
+        queues: ReportQueues,
+        speed_cap: SpeedCap,
+        precise: PreciseChannel,
     ) -> None:
         self._people = people
         self._presence = presence
         self._friendships = friendships
         self._writer = writer
         self._queues = queues
+        self._speed_cap = speed_cap
+        self._precise = precise
 
     @property
     def now_ms(self) -> int:
@@ -64,13 +79,34 @@ class Positions:
     async def report(self, user: str, point: ExactPoint, ttl_s: int, claim: str | None) -> PositionView:
         """The person's own report."""
         check_accuracy(point)
+        candidate, jump = await self.candidate(user, point)
+        await self._precise.tell([(user, partial(precise_cell, point))])
         slot = self._people.slot(user)
         expiry_ms = self._expiry_ms(slot, ttl_s)
-        candidate = snap(point, self.kept_cell(slot))
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
         if not claimed or self._changes(slot, candidate, expiry_ms):
-            await self._queues.add([Report(user, candidate, expiry_ms, claim_flags(claim) | OWN)])
+            await self._queues.add([Report(user, candidate, expiry_ms, self._flags(user, claim) | OWN | jump)])
+        self._writer.lives.require(user)
         return self._view(user)
+
+    async def candidate(self, user: str, point: ExactPoint) -> tuple[int, int]:
+        """The cell to keep for a point, and ``JUMP`` if that takes the day's free jump, else 0. Raises ImplausibleMove,
+        after folding to the tail: the person may have moved through another worker a moment ago."""
+        cell, jump = self._snapped(user, point)
+        if jump is None:
+            await self._writer.look_again(user)
+            cell, jump = self._snapped(user, point)
+        if jump is None:
+            raise ImplausibleMove("faster than 80 m/s; the earlier position stays")
+        return cell, jump
+
+    def _snapped(self, user: str, point: ExactPoint) -> tuple[int, int | None]:
+        slot = self._people.slot(user)
+        cell = snap(point, self.kept_cell(slot))
+        return cell, self._speed_cap.flag(slot, cell, self.now_ms)
+
+    def _flags(self, user: str, claim: str | None) -> int:
+        return claim_flags(claim) | self._writer.lives.flags(user)
 
     def kept_cell(self, slot: int | None) -> int:
         """The anchor of hysteresis, 0 when the person was never placed."""
@@ -117,12 +153,20 @@ class Positions:
             self._presence.stranger_cell(slot),
             self._finest(slot, now_ms),
             VISIBILITIES[self._people.visibility_at(slot, now_ms)],
+            self._presence.in_quiet_zone(slot),
+            self._presence.stranger_uncertainty_m(slot),
         )
 
     def _finest(self, slot: int, now_ms: int) -> tuple[int, str] | None:
         if self._people.visibility_at(slot, now_ms) == NOBODY:
             return None
-        seen = {self._friendships.seen_at(slot, other, now_ms) for other in self._friendships.friends(slot)}
+        precise_cell = self._friendships.precise.cell(slot)
+        if precise_cell and self._friendships.shares_precisely(slot, now_ms):
+            return precise_cell, PRECISE
+        seen = {
+            self._presence.coarsened(slot, other, self._friendships.seen_at(slot, other, now_ms))
+            for other in self._friendships.friends(slot)
+        }
         seen.discard("hidden")
         if not seen:
             return None
@@ -150,26 +194,49 @@ class Positions:
         if self._people.visibility_at(slot, self.now_ms) < least:
             raise NotVisible(f"only who is visible to {VISIBILITIES[least]} sees this")
 
-    async def report_many(self, rows: Sequence[AppPosition]) -> list[bool]:
-        """The app's reports; False marks a row whose person has cleared their position themselves.
+    async def report_many(self, rows: Sequence[AppPosition]) -> list[str | None]:
+        """The app's reports; for each row None, or the code for which it is not taken: `cleared_by_person`,
+        `implausible_move`.
 
-        Of several rows of one person the last counts: all are of one instant, and one state machine takes one report.
+        Of several rows of one person the last that is taken counts: all are of one instant, and one state machine takes
+        one report.
         """
-        last = {row.user: index for index, row in enumerate(rows)}
-        slots = [self._people.slot(row.user) for row in rows]
-        kept = np.array([self.kept_cell(slot) for slot in slots], np.uint64)
-        candidates = snap_many([row.point for row in rows], kept)
-        allowed = [slot is None or not self._people.cleared[slot] for slot in slots]
+        judged = self._judged(rows)
+        suspects = {row.user for row, (_, jump) in zip(rows, judged, strict=True) if jump is None}
+        if suspects:
+            await self._writer.look_again(*suspects)
+            judged = self._judged(rows)
+        codes = [self._refusal(row.user, jump) for row, (_, jump) in zip(rows, judged, strict=True)]
+        last = {row.user: index for index, (row, code) in enumerate(zip(rows, codes, strict=True)) if code is None}
+        await self._precise.tell(
+            (rows[index].user, partial(precise_cell, rows[index].point)) for index in last.values()
+        )
         reports = []
-        for index, (row, slot, cell, may) in enumerate(zip(rows, slots, candidates, allowed, strict=True)):
-            if not may or last[row.user] != index:
-                continue
+        for index in last.values():
+            row, (cell, jump) = rows[index], judged[index]
+            slot = self._people.slot(row.user)
             expiry_ms = self._expiry_ms(slot, row.ttl_s)
-            if self._changes(slot, int(cell), expiry_ms):
-                reports.append(Report(row.user, int(cell), expiry_ms, 0))
+            if self._changes(slot, cell, expiry_ms):
+                flags = self._writer.lives.flags(row.user) | (jump or 0)
+                reports.append(Report(row.user, cell, expiry_ms, flags))
         if reports:
             await self._queues.add(reports)
-        return allowed
+        return codes
+
+    def _judged(self, rows: Sequence[AppPosition]) -> list[tuple[int, int | None]]:
+        """Cell and flag of each row, as of ``SpeedCap``."""
+        slots = [self._people.slot(row.user) for row in rows]
+        kept = np.array([self.kept_cell(slot) for slot in slots], np.uint64)
+        cells = snap_many([row.point for row in rows], kept).tolist()
+        now_ms = self.now_ms
+        return [(cell, self._speed_cap.flag(slot, cell, now_ms)) for slot, cell in zip(slots, cells, strict=True)]
+
+    def _refusal(self, user: str, jump: int | None) -> str | None:
+        """A clear comes first: of who is gone the app learns nothing more."""
+        slot = self._people.slot(user)
+        if slot is not None and self._people.cleared[slot]:
+            return CLEARED_BY_PERSON
+        return ImplausibleMove.code if jump is None else None
 
 
 def check_accuracy(point: ExactPoint) -> None:

@@ -13,22 +13,34 @@ that questions see one edge; a shard that is being restored crosses alone, and u
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from discovery.people import People, grown
-from discovery.reports import ReportBatch, joined
+from discovery.reports import JUMP, ReportBatch, chosen, joined
 from geo import cells
-from geo.crowd import Crowd
+from geo.crowd import BandsAround, Crowd
 from geo.kernels import keyed, presence
-from geo.privacy import PRECISION_RESOLUTION, STRANGER_RESOLUTION, Epochs
+from geo.mixed_bands import Band, MixedBandsAround, pair
+from geo.privacy import (
+    PRECISION_RESOLUTION,
+    STRANGER_BANDS_M,
+    STRANGER_RESOLUTION,
+    Epochs,
+    bands_within,
+    uncertainty_m,
+)
+from geo.sparse import SparseAreas
 
 _DELTA_LIMIT = 2048  # a first appearance costs each query a few ns; past this a rebuild is cheaper
 _DIGESTS_KEPT = 16
 _STRANGER_EPOCHS = 3
 _EVERY_SHARD = -1
+DAY_MS = 86_400_000
 _BEFORE_ANY_TICK = Epochs(1000)
+_BANDS: list[Band] = list(pairwise(STRANGER_BANDS_M))
 
 EpochKey = Callable[[int], tuple[int, int]]
 
@@ -46,13 +58,24 @@ class ShardEdges:
 class Presence:
     """Folds reports, clears and edges; answers who is live and in which cell."""
 
-    FOLDED = ("published", "stranger", "pending", "live_until_ms", "seen_ms", "extended_edge_ms")
+    FOLDED = (
+        "published",
+        "stranger",
+        "pending",
+        "live_until_ms",
+        "seen_ms",
+        "extended_edge_ms",
+        "reported_ms",
+        "jump_day",
+    )
     """Columns that the feed of the person's shard made, and no other."""
 
-    def __init__(self, people: People, epoch_key: EpochKey) -> None:
+    def __init__(self, people: People, epoch_key: EpochKey, areas: SparseAreas | None = None) -> None:
+        """``areas``: what coarser cells strangers see where few people live; None: the same resolution everywhere."""
         capacity = len(people.hashes)
         self._people = people
         self._epoch_key = epoch_key
+        self._areas = areas
         self._edges: dict[int, ShardEdges] = {}
         self.edge_ms = 0  # the last that every shard has crossed, and the same for strangers
         self.stranger_edge_ms = 0
@@ -63,8 +86,11 @@ class Presence:
         self.live_until_ms = np.zeros(capacity, np.int64)
         self.seen_ms = np.zeros(capacity, np.int64)  # last shake: its cell was shown without presence
         self.extended_edge_ms = np.zeros(capacity, np.int64)  # epoch in which the expiry last moved
+        self.reported_ms = np.zeros(capacity, np.int64)  # when the feed last said that somebody is in ``pending``
+        self.jump_day = np.zeros(capacity, np.int32)  # day since 1970 of the last free jump
         self.shown_until_ms = np.zeros(capacity, np.int64)  # until when strangers may be shown this person
         self._in_crowd = np.zeros(capacity, np.bool_)  # members of the index, while there is one
+        self._left_crowd: set[int] = set()  # those of them who were erased
         self.digests: OrderedDict[int, int] = OrderedDict()
         self._crowd: Crowd | None = None
         self._keep_digests = False
@@ -168,23 +194,29 @@ class Presence:
     # --- fold ---
 
     def fold_reports(self, batch: ReportBatch, now_ms: int, shard: int = 0) -> None:
-        """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared."""
-        self._fold_batch(self._slots_of(batch), batch, now_ms, shard)
+        """Apply one batch of reports of one shard's people, but none by which the app would bring back who cleared or
+        was erased, nor what comes late of an earlier life."""
+        slots = self._slots_of(batch)
+        ours = self._people.of_this_life(slots, batch.flags)
+        if not ours.all():
+            slots, batch = slots[ours], chosen(batch, ours)
+        self._fold_batch(slots, batch, np.full(len(slots), now_ms, np.int64), shard)
 
-    def fold_run(self, batches: list[ReportBatch], now_ms: int, shard: int = 0) -> None:
-        """Apply batches that follow each other in the feed of a shard, the last at ``now_ms``, as ``fold_reports`` of
-        each would. No edge lies between them and they hold no shake.
+    def fold_run(self, batches: list[ReportBatch], times_ms: list[int], shard: int = 0) -> None:
+        """Apply batches that follow each other in the feed of a shard, each at its time, as ``fold_reports`` of each
+        would. No edge lies between them and they hold no shake.
 
         They are applied as one batch. Then times and cells come out the same, for reports are taken in order and only a
-        shake keeps its own time. Who has cleared their position is the exception: the own report ends that for all of
-        its batch, so then each is applied alone.
+        shake keeps its own time. Who has cleared their position or was erased is the exception: the own report ends
+        that for all of its batch, so then each is applied alone.
         """
         run = joined(batches)
         slots = self._slots_of(run)
-        if not self._people.cleared[slots].any():
-            self._fold_batch(slots, run, now_ms, shard)
+        if not (self._people.cleared[slots].any() or self._people.lives[slots].any()):
+            times = np.repeat(np.array(times_ms, np.int64), [len(batch.users) for batch in batches])
+            self._fold_batch(slots, run, times, shard)
             return
-        for batch in batches:
+        for batch, now_ms in zip(batches, times_ms, strict=True):
             self.fold_reports(batch, now_ms, shard)
 
     def _slots_of(self, batch: ReportBatch) -> NDArray[np.int32]:
@@ -192,10 +224,20 @@ class Presence:
         self.fit()
         return slots
 
-    def _fold_batch(self, slots: NDArray[np.int32], batch: ReportBatch, now_ms: int, shard: int) -> None:
+    def _fold_batch(
+        self, slots: NDArray[np.int32], batch: ReportBatch, times_ms: NDArray[np.int64], shard: int
+    ) -> None:
+        if not len(slots):
+            return
+        now_ms = int(times_ms[-1])
         self._people.fold_claims(slots, batch.flags)
+        self._people.fold_first(slots, times_ms)
         taken = ~self._people.cleared[slots] | (batch.expiries_ms == 0)
         self._fold_taken(slots[taken], batch.cells[taken], batch.expiries_ms[taken], now_ms, self.edges(shard))
+        # Of several rows of one person the last stays, as when each is folded alone.
+        self.reported_ms[slots[taken]] = times_ms[taken]
+        jumped = taken & ((batch.flags & JUMP) != 0)
+        self.jump_day[slots[jumped]] = times_ms[jumped] // DAY_MS
         self.refresh(slots, now_ms)
 
     def _fold_taken(
@@ -235,6 +277,14 @@ class Presence:
         self.live_until_ms[slot] = min(int(self.live_until_ms[slot]), now_ms)
         self.refresh_one(slot, now_ms)
 
+    def fold_erased(self, slot: int, now_ms: int) -> None:
+        """The person was erased: no cell is left, as for who never was here."""
+        self.fit()
+        for name in (*self.FOLDED, "shown_until_ms"):
+            getattr(self, name)[slot] = 0
+        if self._in_crowd[slot]:
+            self._left_crowd.add(slot)
+
     def refresh(self, slots: NDArray[np.int32], now_ms: int) -> None:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
         if self._crowd is None:  # its first use works all of it out
@@ -253,8 +303,12 @@ class Presence:
         until_ms = self._people.strangers_until_ms(slots, self.stranger_edge_ms)
         shown_ms = np.minimum(self.live_until_ms[slots], until_ms)
         self.shown_until_ms[slots] = np.where(self._people.cleared[slots], 0, shown_ms)
+        self.shown_until_ms[self._people.quiet_zones.inside(slots, self.stranger)] = 0
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
+        if self._left_crowd and not self._left_crowd.isdisjoint(slots.tolist()):
+            self._crowd = None  # the index has somebody at the cell of an earlier life
+            return
         newcomers = np.unique(slots[~self._in_crowd[slots]])
         if len(newcomers) > _DELTA_LIMIT:
             self._crowd = None
@@ -303,14 +357,52 @@ class Presence:
         return int(np.count_nonzero(live & ~self._people.cleared[: len(live)]))
 
     def stranger_cell(self, slot: int) -> int:
-        """The resolution-7 cell that strangers see or would see."""
-        return cells.parent(int(self.stranger[slot]), STRANGER_RESOLUTION)
+        """The cell that strangers see or would see: of resolution 7, or coarser where few people live."""
+        cell = cells.parent(int(self.stranger[slot]), STRANGER_RESOLUTION)
+        return cell if self._areas is None else self._areas.published(cell)
+
+    def bands_around(self, cell: int, radius_m: int) -> tuple[Sequence[NDArray[np.uint64]], list[Band]]:
+        """The bands around a cell that strangers see, and the borders of each. ValueError for a radius that is none."""
+        if self._areas is None:
+            return BandsAround(cell, bands_within(radius_m)), _BANDS
+        mixed = MixedBandsAround(cell, radius_m)
+        return mixed, mixed.limits
+
+    def stranger_uncertainty_m(self, slot: int) -> float:
+        """Declared uncertainty, in metres, of the cell that strangers see or would see."""
+        cell = self.stranger_cell(slot)
+        return uncertainty_m(cell) if self._areas is None else self._areas.uncertainty_m(cell)
+
+    def pair_cells(self, a: int, b: int, precision: str) -> tuple[int, int]:
+        """The cells of two friends at a precision, both as coarse as the coarser of the two."""
+        return pair(self.cell_at(a, precision), self.cell_at(b, precision))
 
     def cell_at(self, slot: int, precision: str) -> int:
         """The cell that a friend at ``precision`` sees: always a parent of the one state machine's cell."""
         if precision == "near":
             return int(self.published[slot])
+        if precision == "area":
+            return self.stranger_cell(slot)
         return cells.parent(int(self.stranger[slot]), PRECISION_RESOLUTION[precision])
+
+    def coarsened(self, a: int, b: int, precision: str) -> str:
+        """The precision at which two friends see each other where either is in a quiet zone: `city`, else as it was.
+
+        It changes only at edges: for who sees the cell of each epoch at one of those, else at a stranger edge.
+        """
+        if precision in ("hidden", "city") or not (self._quiet(a, precision) or self._quiet(b, precision)):
+            return precision
+        return "city"
+
+    def in_quiet_zone(self, slot: int) -> bool:
+        """Whether strangers do not see the person for a quiet zone."""
+        return self._in_zone(slot, self.stranger)
+
+    def _quiet(self, slot: int, precision: str) -> bool:
+        return self.in_quiet_zone(slot) or (precision != "area" and self._in_zone(slot, self.published))
+
+    def _in_zone(self, slot: int, column: NDArray[np.uint64]) -> bool:
+        return slot < len(column) and self._people.quiet_zones.hold(slot, int(column[slot]))
 
     def viewer_key(self, slot: int) -> int:
         """Where this person stands on the keyed circle of the present stranger epoch."""
@@ -328,8 +420,11 @@ class Presence:
         self._show(everyone)
         slots = everyone[self.shown_until_ms[everyone] > now_ms]
         self._in_crowd[:] = False
+        self._left_crowd.clear()
         self._in_crowd[slots] = True
-        return Crowd(cells.parents(self.stranger[slots], STRANGER_RESOLUTION), self._member_keys(slots), slots)
+        cells7 = cells.parents(self.stranger[slots], STRANGER_RESOLUTION)
+        shown = cells7 if self._areas is None else self._areas.published_many(cells7)
+        return Crowd(shown, self._member_keys(slots), slots)
 
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
         k0, k1 = self._epoch_key(self.stranger_edge_ms)

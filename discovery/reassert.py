@@ -13,14 +13,17 @@ from typing import Any
 import orjson
 import structlog
 
+from discovery.erasure import Erasure
 from discovery.errors import Refused, StateAway
-from discovery.friends import DECLINED, PRECISIONS, Friends, Friendships
+from discovery.friends import DECLINED, PRECISE, PRECISIONS, Friends, Friendships
 from discovery.people import VISIBILITIES, People
 from discovery.positions import Positions
 from discovery.presence import Presence
+from discovery.quiet_zones import MAX_ZONES
 from discovery.safety import Blocks, Safety
 from discovery.settings import Settings
 from discovery.store.client import StateFault
+from discovery.suspensions import of_app
 
 KEPT_MS = 10_000  # a failover takes the node timeout and a second or two: older entries have reached the replica
 _TRIES, _RETRY_S = 20, 0.5
@@ -47,6 +50,7 @@ class Reassertion:
         friends: Friends,
         safety: Safety,
         positions: Positions,
+        erasure: Erasure,
     ) -> None:
         self._people = people
         self._presence = presence
@@ -56,6 +60,7 @@ class Reassertion:
         self._friends = friends
         self._safety = safety
         self._positions = positions
+        self._erasure = erasure
         self._kept: dict[int, Remembered] = {}
         self._taken: dict[int, Remembered] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,6 +69,8 @@ class Reassertion:
         """An entry of class A was folded."""
         kept = self._kept.setdefault(shard, {})
         for fact, said in _facts(kind, payload):
+            for ended in [other for other in kept if fact[0] == "e" and other[1] == fact[1]]:
+                del kept[ended]  # what somebody erased had said must not be said again
             kept.pop(fact, None)
             kept[fact] = now_ms, said
         oldest = next(iter(kept), None)
@@ -90,14 +97,17 @@ class Reassertion:
         """The shard is restored: write, in the background, what is stricter than what stands now."""
         self._taken.pop(shard, None)
         noted = self._kept.get(shard, {})
+        acts: dict[str, list[Callable[[], Awaitable[Any]]]] = {}  # of one person in order: an erasure goes before
         for fact, (said_ms, said) in remembered.items():
             later = noted.get(fact, (-1, None))[0] >= said_ms
             act = None if later or said_ms < now_ms - KEPT_MS else self._act(fact, said, now_ms)
             if act is not None:
                 log.warning("said_again", shard=shard, kind=fact[0])
-                task = asyncio.get_running_loop().create_task(_do(act))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                acts.setdefault(fact[1], []).append(act)
+        for each in acts.values():
+            task = asyncio.get_running_loop().create_task(_do_each(each))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """End what is still being written."""
@@ -112,17 +122,39 @@ class Reassertion:
         if kind == "x":
             stands = slot is not None and other[0] in self._blocks.names(slot)
             return None if said is None or stands else lambda: self._safety.block(user, said, other[0])
+        if kind == "e":
+            tombstone = self._people.tombstone(user)
+            stands = tombstone is not None and tombstone.at_ms >= said
+            return None if stands else lambda: self._erasure.erase(user, said)
         if kind == "c":
-            gone = slot is None or not self._presence.is_live(slot, now_ms)
+            live = slot is not None and self._presence.is_live(slot, now_ms)
+            gone = slot is None or not (live or self._friendships.precise.others(slot))
             return None if gone else lambda: self._positions.clear(user)
         if kind == "s":
             shown = 0 if slot is None else self._people.visibility_at(slot, now_ms)
             narrower = VISIBILITIES.index(said) < shown
             return (lambda: self._settings.change(user, visibility=said)) if narrower else None
+        if kind == "quiet":
+            return self._quiet_again(user, said)
         if kind == "suspended":
-            stands = slot is not None and self._people.suspensions.get(slot) == said
+            stands = slot is not None and of_app(self._people.suspensions.get(slot, {})) == said
             return None if stands else lambda: self._suspend(user, said)
+        if kind == "moderated":
+            stands = slot is not None and self._people.suspensions.get(slot, {}).get(other[0], 0) >= said
+            return None if stands else lambda: self._settings.moderate(user, {other[0]: said})
+        if kind == "m":
+            stands = slot is not None and other[0] in self._people.mutes.of(slot)
+            return None if stands or not said else lambda: self._safety.mute(user, other[0])
         return self._coarser_half(user, other[0], said)
+
+    def _quiet_again(self, user: str, said: list[int]) -> Callable[[], Awaitable[Any]] | None:
+        """Zones that were lost; those that stand stay, for who dropped one since has only shown more."""
+        slot = self._people.slot(user)
+        stand = () if slot is None else self._people.quiet_zones.of(slot)
+        both = list(dict.fromkeys([*said, *stand]))[:MAX_ZONES]
+        if set(said) <= set(stand):
+            return None
+        return lambda: self._settings.change(user, quiet_zones=both)
 
     async def _suspend(self, user: str, suspended: dict[str, int]) -> None:
         await self._settings.change_by_app(user, visibility=None, consent=None, age=None, suspended=suspended)
@@ -134,7 +166,10 @@ class Reassertion:
             return None
         if said is None or said == DECLINED:
             return lambda: self._friends.unfriend(user, other)
-        if PRECISIONS.index(said) < PRECISIONS.index(half.precision):
+        if said == PRECISE:
+            return None
+        shares = slot is not None and other_slot in self._friendships.precise.others(slot)
+        if shares or PRECISIONS.index(said) < PRECISIONS.index(half.precision):
             return lambda: self._friends.show(user, other, said, None, None)
         return None
 
@@ -148,14 +183,32 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
     if kind == "x":
         user, name, target = content
         yield ("x", user, name), target
+    elif kind == "e":
+        if content[0]:
+            yield ("e", content[0]), content[2]
+    elif kind == "m":
+        user, name, muted = content
+        yield ("m", user, name), muted
     elif kind == "s":
         if "visibility" in content:
             yield ("s", content["u"]), content["visibility"]
+        if "quiet_zones" in content:
+            yield ("quiet", content["u"]), content["quiet_zones"]
         if "suspended" in content:
             yield ("suspended", content["u"]), content["suspended"]
+        for key, until_ms in content.get("moderated", {}).items():
+            yield ("moderated", content["u"], key), until_ms
+    elif kind == "p":
+        owner, other, *_ = content
+        yield ("f", owner, other), PRECISE
     elif kind == "f":
         for owner, other, precision, _, _ in content:
             yield ("f", owner, other), precision
+
+
+async def _do_each(acts: list[Callable[[], Awaitable[Any]]]) -> None:
+    for act in acts:
+        await _do(act)
 
 
 async def _do(act: Callable[[], Awaitable[Any]]) -> None:

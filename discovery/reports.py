@@ -17,6 +17,8 @@ _HEAD = struct.Struct("<BI")
 CLAIM_KNOWN = 1  # the token carried an age
 CLAIM_ADULT = 2
 CLAIM_TOLD = 8  # a token came with the report: what it says of the age counts, nothing included
+JUMP = 16  # further than anybody moves: the free one of that day
+LIFE_SHIFT, LIVES = 5, 8  # the upper bits: which life of the id it is of, modulo 8
 OWN = 4  # sent by the person, not by the app's backend: ends "cleared by person"
 
 
@@ -81,6 +83,12 @@ def unpack(payload: bytes) -> ReportBatch:
     else:
         users = [payload[a:b].decode() for a, b in pairwise(ends)]
     return ReportBatch(users, cells.astype(np.uint64), expiries.astype(np.int64), flags)
+
+
+def chosen(batch: ReportBatch, rows: NDArray[np.bool_]) -> ReportBatch:
+    """Some rows of a batch."""
+    users = [user for user, row in zip(batch.users, rows.tolist(), strict=True) if row]
+    return ReportBatch(users, batch.cells[rows], batch.expiries_ms[rows], batch.flags[rows])
 
 
 def joined(batches: list[ReportBatch]) -> ReportBatch:

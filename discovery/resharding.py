@@ -18,6 +18,7 @@ from discovery.friends import Friendships
 from discovery.people import People
 from discovery.people_fold import PeopleFold
 from discovery.presence import Presence
+from discovery.reporting import Target
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shard_packing import Head, ShardState, pack, unpack
@@ -28,12 +29,13 @@ from discovery.store.client import State
 from discovery.store.copying import Plan
 from discovery.store.feed import TICK, FeedGap, Follower, Place, checksum_of
 from discovery.store.hive_time import Tick, pack_tick
-from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, digest_of
+from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|op:[^:]*:[^:]*):(.*))", re.DOTALL)
-_FOLDED = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*)", re.DOTALL)
-_FENCE = re.compile(rb"\{s(\d\d)\}:fence")
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_MADE_AT_THE_END = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*|cases)", re.DOTALL)
+_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
+_TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
 # Hashes of ids are made anew by the workers, who know the deployment's secret; it is not needed here.
@@ -50,21 +52,23 @@ class Resharding(Plan):
         self._folding: _Folding | None = None
 
     def record(self, record: Record) -> Iterator[Record]:
-        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
+        person, of_each = _OF_A_PERSON.fullmatch(record.key), _OF_EACH.fullmatch(record.key)
         if person:
-            yield replace(record, key=b"{s%02d}:%s" % (self._after.of(person[3].decode()), person[2]))
-        elif fence:  # no leader of the new world may have a token that one of the old world had
+            yield _of_person(record, b"{s%02d}" % self._after.of(person[3].decode()), person[2])
+        elif of_each:
+            # No leader of the new world may have a token that one of the old world had; and tombstones do not tell
+            # whose shard they are of: without them a second erasure would count as a first, as is done already.
             for shard in self._after.all():
-                yield replace(record, key=b"{s%02d}:fence" % shard)
-        elif not _FOLDED.fullmatch(record.key):
+                yield replace(record, key=b"{s%02d}:%s" % (shard, of_each[2]))
+        elif not _MADE_AT_THE_END.fullmatch(record.key):
             yield record
 
     def compared(self, record: Record, *, in_target: bool) -> Record | None:
-        person, fence = _OF_A_PERSON.fullmatch(record.key), _FENCE.fullmatch(record.key)
-        if _FOLDED.fullmatch(record.key) or (fence and int(fence[1])):
+        person, of_each = _OF_A_PERSON.fullmatch(record.key), _OF_EACH.fullmatch(record.key)
+        if _MADE_AT_THE_END.fullmatch(record.key) or (of_each and int(of_each[1])):
             return None
         if person and int(person[1]) == (self._after.of(person[3].decode()) if in_target else 0):
-            return replace(record, key=b"{s}:" + person[2])
+            return _of_person(record, b"{s}", person[2])
         return record
 
     def copies(self, stream: bytes) -> bool:
@@ -79,6 +83,7 @@ class Resharding(Plan):
 
     async def finish(self, source: State, target: State) -> None:
         """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
+        await self._part_cases(source, target)
         try:
             folded = await (self._folding or await _Folding.begin(source, self._monotonic)).end()
         except FeedGap:  # the feed was trimmed meanwhile behind a newer checkpoint
@@ -90,6 +95,28 @@ class Resharding(Plan):
         for part in await asyncio.to_thread(split, folded, self._after):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+    async def _part_cases(self, source: State, target: State) -> None:
+        """Each case waits in the queue of its target's shard. Raises NotAsWritten."""
+        queue = keys.cases(keys.shard_tag(0)).encode()
+        waiting: dict[int, list[bytes]] = {shard: [] for shard in self._after.all()}
+        for record in (await transfer.read(source, [queue])).records:
+            for score, name in batched(record.elements):
+                waiting[self._after.of(Target.of_name(name.decode()).id)] += (score, name)
+        names = [keys.cases(keys.shard_tag(shard)).encode() for shard in waiting]
+        rows = zip(names, waiting.values(), strict=True)
+        parts = [Record(name, "zset", NO_EXPIRY, elements) for name, elements in rows]
+        await transfer.write(target, parts)  # an empty one takes away what a copy broken off has left
+        written = (await transfer.read(target, names)).records
+        if sum(part.digest() for part in parts if part.elements) != sum(record.digest() for record in written):
+            raise world_record.NotAsWritten("the target does not hold the queue of cases")
+
+
+def _of_person(record: Record, tag: bytes, name: bytes) -> Record:
+    """The record under another tag; a list of operations names keys of that tag."""
+    if name.startswith(b"ops:"):
+        record = replace(record, elements=[_TAG.sub(tag, part, 1) for part in record.elements])
+    return replace(record, key=tag + b":" + name)
 
 
 def _hex(digests: int) -> str:
@@ -194,6 +221,11 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         blocks=[[index[who], name, index[blocked], *rest] for who, name, blocked, *rest in blocks],
         suspensions=[[index[who], until_ms] for who, until_ms in state.suspensions if mine[who]],
         persons=[[index[who], person] for who, person in state.persons if mine[who]],
+        quiet_zones=[[index[who], zones] for who, zones in state.quiet_zones if mine[who]],
+        mutes=[[index[who], others] for who, others in state.mutes if mine[who]],
+        tombstones=state.tombstones,  # they do not tell whose shard they are of, so each has all
+        precise=[[index[who], *shown] for who, *shown in state.precise if mine[who]],
+        shown=[[index[who], *today] for who, *today in state.shown if mine[who]],
     )
 
 
@@ -214,6 +246,10 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
+    digests += [digest_of(b"shown", names[who], orjson.dumps(today)) for who, *today in state.shown]
+    digests += [digest_of(b"precise", names[who], orjson.dumps(shown)) for who, *shown in state.precise]
+    digests += [digest_of(b"mutes", names[who], orjson.dumps(others)) for who, others in state.mutes]
+    digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]
     return sum(digests)
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import orjson
 
+from discovery.errors import Conflict, TooManyBlocks
+from discovery.mutes import MAX_MUTES
+from discovery.owned_rows import OwnedRows
 from discovery.people import People
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
 
-_BLOCK = Script("block")
-
+MOST_BLOCKS = 5000  # of one person: each is looked through in many answers
+_BLOCK = LifeScript("block")
 
 Order = tuple[int, int]
 """When a block was folded: hive time in ms, then how many-th block of its shard. The same in every worker."""
@@ -32,7 +35,7 @@ class Blocks:
 
     def __init__(self, people: People) -> None:
         self._people = people
-        self._names: dict[int, dict[str, Block]] = {}  # inner dicts are replaced, never changed: a snapshot holds them
+        self._names: OwnedRows[str, Block] = OwnedRows()  # blocker -> name
         self._blocked_by: dict[int, dict[int, dict[str, Order]]] = {}  # blocked -> blocker -> name
         self._counts: dict[int, int] = {}  # shard -> blocks so far
 
@@ -50,19 +53,13 @@ class Blocks:
         return blocker, blocked
 
     def _put(self, blocker: int, name: str, block: Block) -> None:
-        self._names[blocker] = {**self._names.get(blocker, {}), name: block}
+        self._names.put(blocker, name, block)
         self._blocked_by.setdefault(block.blocked, {}).setdefault(blocker, {})[name] = block.order
 
     def _remove(self, blocker: int, name: str) -> None:
-        block = self._names.get(blocker, {}).get(name)
-        if block is None:
-            return
-        left = {other: kept for other, kept in self._names[blocker].items() if other != name}
-        if left:
-            self._names[blocker] = left
-        else:
-            del self._names[blocker]
-        self._unlink(blocker, name, block.blocked)
+        block = self._names.remove(blocker, name)
+        if block is not None:
+            self._unlink(blocker, name, block.blocked)
 
     def _unlink(self, blocker: int, name: str, blocked: int) -> None:
         blockers = self._blocked_by[blocked]
@@ -72,6 +69,11 @@ class Blocks:
         if not blockers:
             del self._blocked_by[blocked]
 
+    def forget(self, blocker: int) -> None:
+        """Drop what one person blocked; that others blocked them stays, as the others' own."""
+        for name in list(self._names.of(blocker)):
+            self._remove(blocker, name)
+
     # --- a shard's part: the blocks that its people made ---
 
     def count(self, shard: int) -> int:
@@ -79,13 +81,13 @@ class Blocks:
         return self._counts.get(shard, 0)
 
     def standing(self) -> dict[int, dict[str, Block]]:
-        """All blocks by blocker and name, as they stand now and will in this answer: a copy of the outer dict."""
-        return dict(self._names)
+        """All blocks by blocker and name, as they stand now and will in this answer."""
+        return self._names.standing()
 
     def drop(self, shard: int) -> None:
         """Forget the blocks that a shard's people made."""
-        for blocker in [slot for slot in self._names if self._people.shard[slot] == shard]:
-            for name, block in self._names.pop(blocker).items():
+        for blocker in [slot for slot in self._names.owners() if self._people.shard[slot] == shard]:
+            for name, block in self._names.drop(blocker).items():
                 self._unlink(blocker, name, block.blocked)
         self._counts.pop(shard, None)
 
@@ -99,7 +101,7 @@ class Blocks:
 
     def names(self, slot: int) -> list[str]:
         """What ``slot`` sees on their own list, sorted."""
-        return sorted(self._names.get(slot, {}))
+        return sorted(self._names.of(slot))
 
     def either_way(self, slot: int) -> set[int]:
         """Slots of everyone whom this person blocked or who blocked them, with all accounts of each human."""
@@ -108,7 +110,7 @@ class Blocks:
         return {account for other in others for account in self._people.accounts(other)} - mine
 
     def _of_account(self, slot: int) -> set[int]:
-        return {block.blocked for block in self._names.get(slot, {}).values()} | set(self._blocked_by.get(slot, ()))
+        return {block.blocked for block in self._names.of(slot).values()} | set(self._blocked_by.get(slot, ()))
 
     def between(self, a: int, b: int) -> bool:
         """Whether either human blocked the other."""
@@ -129,7 +131,7 @@ class Blocks:
     def _newest(self, slot: int) -> dict[int, Order]:
         newest: dict[int, Order] = {}
         for account in self._people.accounts(slot):
-            made = [(block.blocked, block.order) for block in self._names.get(account, {}).values()]
+            made = [(block.blocked, block.order) for block in self._names.of(account).values()]
             met = [(blocker, max(names.values())) for blocker, names in self._blocked_by.get(account, {}).items()]
             for other, order in made + met:
                 newest[other] = max(order, newest.get(other, (0, 0)))
@@ -137,7 +139,7 @@ class Blocks:
 
 
 class Safety:
-    """The acts: block and unblock."""
+    """The acts: block and unblock, mute and unmute."""
 
     def __init__(self, blocks: Blocks, people: People, writer: Writer) -> None:
         self._blocks = blocks
@@ -145,19 +147,45 @@ class Safety:
         self._writer = writer
 
     async def block(self, user: str, target: str, name: str | None = None) -> None:
-        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return."""
-        if user == target:
-            return  # 204 for any id, and nothing to keep apart
+        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return. Raises
+        TooManyBlocks."""
+        if target in (user, ""):
+            return  # 204 for any id, and nothing to keep apart; nobody is left of a thread whose other was erased
         shown = name or target
         payload = orjson.dumps([user, shown, target])
         shards = self._writer.shards
         names = [shards.blocks(user), shards.friend_halves(user), self._writer.feed_key(user)]
-        await self._writer.enforce(user, _BLOCK, names, [payload, shown, target])
+        if await self._writer.enforce(user, _BLOCK, names, [payload, shown, target, MOST_BLOCKS]) < 0:
+            raise TooManyBlocks(f"nobody can block more than {MOST_BLOCKS:,} people: take some back first")
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""
         payload = orjson.dumps([user, name, None])
         await self._writer.change(user, self._writer.shards.blocks(user), "x", payload, {name: ""})
+
+    async def mute(self, user: str, other: str, *, make_room: bool = False) -> None:
+        """Mute ``other``: everywhere on return. Raises Conflict at 1,000 mutes; with ``make_room`` the oldest ends."""
+        muted = self.muted(user)
+        if user == other:
+            return
+        if other not in muted and len(muted) >= MAX_MUTES:
+            if not make_room:
+                raise Conflict(f"nobody can mute more than {MAX_MUTES:,} people: take some back first")
+            await self.unmute(user, muted[0])
+        await self._mute(user, other, muted=True)
+
+    async def unmute(self, user: str, other: str) -> None:
+        """Take back a mute; nothing happens when there is none."""
+        await self._mute(user, other, muted=False)
+
+    async def _mute(self, user: str, other: str, *, muted: bool) -> None:
+        payload = orjson.dumps([user, other, muted])
+        await self._writer.change(user, self._writer.shards.mutes(user), "m", payload, {other: "1" if muted else ""})
+
+    def muted(self, user: str) -> tuple[str, ...]:
+        """Whom this account muted, oldest first."""
+        slot = self._people.slot(user)
+        return () if slot is None else self._people.mutes.of(slot)
 
     def listed(self, user: str, limit: int, after: str) -> tuple[list[str], str | None]:
         """One page of the person's own list, and where the next one starts."""

@@ -1,6 +1,6 @@
 """What a person, or the app for them, sets: visibility with its lapse, bottles, age, suspensions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,13 +9,16 @@ import orjson
 
 from discovery.errors import AdultsOnly, Invalid, StillRunning
 from discovery.people import AGE_UNKNOWN, AGES, NOBODY, VISIBILITIES, People
-from discovery.store.scripts import Script
+from discovery.quiet_zones import MAX_ZONES
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import Writer
+from geo import cells
+from geo.privacy import CITY_RESOLUTION
 
 EVERYONE_LAPSES_MS = 8 * 3_600_000
 LONGEST_VISIBLE_MS = 24 * 3_600_000
 _JUDGE_TRIES = 3
-_SETTINGS = Script("settings")
+_SETTINGS = LifeScript("settings")
 SUSPENDABLE = ("nearby", "shake", "bottles", "radar")
 
 
@@ -26,6 +29,7 @@ class SettingsView:
     visibility: str
     visible_until_ms: int | None
     bottles: bool
+    quiet_zones: tuple[int, ...] = ()
 
 
 class Settings:
@@ -46,7 +50,8 @@ class Settings:
             return SettingsView("nobody", None, False)
         now_ms, until_ms = self._now_ms, int(self._people.visible_until_ms[slot])
         visibility = VISIBILITIES[self._people.visibility_at(slot, now_ms)]
-        return SettingsView(visibility, until_ms if until_ms > now_ms else None, bool(self._people.bottles[slot]))
+        lapses_ms = until_ms if until_ms > now_ms else None
+        return SettingsView(visibility, lapses_ms, bool(self._people.bottles[slot]), self._people.quiet_zones.of(slot))
 
     async def change(
         self,
@@ -55,10 +60,13 @@ class Settings:
         visibility: str | None = None,
         visible_until_ms: int | None = None,
         bottles: bool | None = None,
+        quiet_zones: Sequence[int] | None = None,
         claim: str | None = None,
     ) -> SettingsView:
         """The person's own change. Widening to strangers is for adults."""
         change: dict[str, Any] = {} if bottles is None else {"bottles": bottles}
+        if quiet_zones is not None:
+            change["quiet_zones"] = _checked_zones(quiet_zones)
         if visibility is not None:
             change |= self._visibility_change(visibility, visible_until_ms)
         if (visibility == "everyone" or bottles) and not self._people.adult_with(self._people.slot(user), claim):
@@ -131,6 +139,13 @@ class Settings:
             await self._write(user, change)
         return self.view(user)
 
+    async def moderate(self, user: str, changed: dict[str, int]) -> None:
+        """Change what moderation has closed to a person, by key of ``suspensions.py``; 0 lifts. The app's stays."""
+        names = [self._writer.shards.person(user), self._writer.feed_key(user)]
+        payload = orjson.dumps({"u": user, "moderated": changed})
+        fields = [part for key, until_ms in changed.items() for part in (key, until_ms)]
+        await self._writer.enforce(user, _SETTINGS, names, ["", payload, *fields])
+
     async def _write_judged(self, user: str, judge: Callable[[str], dict[str, Any]]) -> None:
         """Write what ``judge`` makes of the visibility shown now, only if that is what the record holds.
 
@@ -152,7 +167,7 @@ class Settings:
         fields = [part for name, value in change.items() for part in (name, _text(value))]
         payload = orjson.dumps({"u": user, **change})
         names = [self._writer.shards.person(user), self._writer.feed_key(user)]
-        return await self._writer.enforce(user, _SETTINGS, names, [expected, payload, *fields])
+        return bool(await self._writer.enforce(user, _SETTINGS, names, [expected, payload, *fields]))
 
 
 def _narrowing(standing: SettingsView, visibility: str, change: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +178,16 @@ def _narrowing(standing: SettingsView, visibility: str, change: dict[str, Any]) 
     if visibility == standing.visibility and lapses_ms is not None:
         return {**change, "until": min(change["until"] or lapses_ms, lapses_ms)}
     return change
+
+
+def _checked_zones(zones: Sequence[int]) -> list[int]:
+    """Each once, in the order given. Only whole cells of resolution 5: a finer hole would draw what it hides."""
+    if any(cells.resolution_of(zone) != CITY_RESOLUTION for zone in zones):
+        raise Invalid(f"each must be an H3 cell of resolution {CITY_RESOLUTION}", field="quiet_zones")
+    found = list(dict.fromkeys(zones))
+    if len(found) > MAX_ZONES:
+        raise Invalid(f"at most {MAX_ZONES}", field="quiet_zones")
+    return found
 
 
 def _text(value: Any) -> str:

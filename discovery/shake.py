@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from discovery.errors import KeyReused, NotFound
+from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.positions import Positions, check_accuracy, claim_flags
@@ -17,19 +18,21 @@ from discovery.reports import Report, pack
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shake_entries import MAX_EXCLUDED, Shake, pack_shakes
-from discovery.shake_fold import ShakeFold
+from discovery.shake_fold import Match, ShakeFold
 from discovery.store.feed import Follower
-from discovery.store.scripts import Script
+from discovery.store.life_script import LifeScript
 from discovery.store.writer import FOLD_DEADLINE_S, Writer, append, look_again
 from geo import cells
-from geo.privacy import FRIEND_RESOLUTION, STRANGER_BANDS_M, ExactPoint, snap
+from geo.mixed_bands import first_band_m
+from geo.privacy import FRIEND_RESOLUTION, ExactPoint, snap
 
 OPERATION_TTL_MS = 86_400_000
 REACHES = ("nearby", "anywhere")
 ANYWHERE_BAND = 2
+_BORDERS_M = {0: (0, 3000), 1: (3000, 5000), 3: (0, first_band_m(6)), 4: (0, first_band_m(5))}
 _TICK_S = 0.3  # a tick moves hive time at least every 250 ms
 
-_OPEN = Script("shake_open")
+_OPEN = LifeScript("shake_open")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -75,6 +78,7 @@ class Shakes:
         writer: Writer,
         shake_follower: Follower,
         fold: ShakeFold,
+        caps: ExposureCaps,
         sealer: Sealer,
         window_ms: int,
         within_s: float,
@@ -87,6 +91,7 @@ class Shakes:
         self._writer = writer
         self._follower = shake_follower
         self._fold = fold
+        self._caps = caps
         self._sealer = sealer
         self._window_ms = window_ms
         self._within_s = within_s
@@ -103,6 +108,10 @@ class Shakes:
                 if not watcher.done():
                     watcher.set_result(None)
 
+    def forget_person(self, user: str) -> None:
+        """Somebody was erased: their shakes stay in the fold without a name, so that what others were given stands."""
+        self._fold.forget_person(user)
+
     def take_count(self) -> int:
         """Entries folded since the last call, for the metrics of an epoch."""
         count, self._folded = self._folded, 0
@@ -111,31 +120,48 @@ class Shakes:
     # --- acts ---
 
     async def shake(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> ShakeAnswer:
-        """Shake once. The same ``key`` again renders the first shake as it stands now. Raises KeyReused, StateAway."""
+        """Shake once. The same ``key`` again renders the first shake as it stands now.
+
+        Raises KeyReused, ImplausibleMove, CellsUsedUp, StateAway.
+        """
         check_accuracy(request.point)
         shake_id = self._shake_id(user, key)
-        first_ms = await self._open(user, key, request, claim)
         shake_hash = _hash_in(shake_id)
+        cell, jump = await self._cell(user, request, repeated=self._fold.shake(shake_hash) is not None)
+        report = Report(user, cell, 0, claim_flags(claim) | self._writer.lives.flags(user) | jump)
+        first_ms = await self._open(user, key, request, report)
         if self._fold.shake(shake_hash) is None:
             if self._writer.now_ms > first_ms + self._window_ms:
                 raise NotFound("that shake is over and no longer readable")
-            await self._append(self._entry(user, shake_hash, request))
+            await self._append(self._counted(self._entry(user, shake_hash, request)))
         return self._answer(user, shake_id)
 
-    async def _open(self, user: str, key: str, request: ShakeRequest, claim: str | None) -> int:
+    def _counted(self, shake: Shake) -> Shake:
+        """Raises CellsUsedUp."""
+        slot = self._people.slot(shake.person)
+        assert slot is not None
+        self._caps.ask(slot, shake.cell7, self._presence.stranger_edge_ms, self._writer.now_ms, looks=False)
+        return shake
+
+    async def _cell(self, user: str, request: ShakeRequest, *, repeated: bool) -> tuple[int, int]:
+        """The cell to keep and its flag. A repeat moves nobody, however far its point is by now."""
+        if repeated:
+            return snap(request.point, self._positions.kept_cell(self._people.slot(user))), 0
+        return await self._positions.candidate(user, request.point)
+
+    async def _open(self, user: str, key: str, request: ShakeRequest, report: Report) -> int:
         """Idempotency row and report in one script, then fold the report; returns the hive time of the first call."""
-        slot = self._people.slot(user)
-        candidate = snap(request.point, self._positions.kept_cell(slot))
-        report = pack([Report(user, candidate, 0, claim_flags(claim))])
         row = self._writer.shards.operation(user, "shake", f"{self._sealer.hash64('operation', user, key):016x}")
+        operations = self._writer.shards.operations(user)
         now_ms = self._writer.now_ms
-        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, report, now_ms]
+        args: list[bytes | str | int] = [self._fingerprint(request), OPERATION_TTL_MS, pack([report]), now_ms]
         status, entry, first_ms = await self._writer.run(
-            _OPEN, [row, self._writer.feed_key(user)], args, self._within_s
+            _OPEN, [row, self._writer.feed_key(user), operations], args, self._within_s, of=(user,)
         )
         if status == b"other":
             raise KeyReused("this Idempotency-Key was used for another shake")
         await self._writer.folded(user, entry, FOLD_DEADLINE_S)
+        self._writer.lives.require(user)
         return int(first_ms)
 
     def _fingerprint(self, request: ShakeRequest) -> str:
@@ -210,7 +236,7 @@ class Shakes:
 
     def _answer(self, user: str, shake_id: str) -> ShakeAnswer:
         view = self._fold.shake(_hash_in(shake_id))
-        if view is None:
+        if view is None or view.person != user:  # of an earlier life
             raise NotFound("no such shake")
         matches = self._matches(user, _hash_in(shake_id))
         closed = self._follower.now_ms > view.closes_at_ms
@@ -219,14 +245,19 @@ class Shakes:
         return ShakeAnswer(shake_id, state, matches, view.closes_at_ms, moves_at_ms)
 
     def _matches(self, user: str, shake_hash: int) -> list[ShakeMatch]:
-        """The folded matches without anyone blocked or hidden since."""
+        """The folded matches without anyone blocked, hidden, suspended or erased since."""
         slot = self._people.slot(user)
         never = set() if slot is None else self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
+        never |= self._people.withheld("shake", self._writer.now_ms)
         found = self._fold.matches(shake_hash)
-        return [_match(match.person, match.band) for match in found if self._people.slot(match.person) not in never]
+        shown = (match for match in found if match.person and self._people.slot(match.person) not in never)
+        return [_shown(match) for match in shown if not self._people.is_gone(match.person)]
 
     def _shake_id(self, user: str, key: str) -> str:
-        return self._shake_id_of(user, self._sealer.hash64("shake", user, key))
+        """A key that an earlier life of the id used names another shake in this one."""
+        life = self._writer.lives.acting_in(user)
+        parts = (user, key) if life == 0 else (user, key, str(life))
+        return self._shake_id_of(user, self._sealer.hash64("shake", *parts))
 
     def _shake_id_of(self, user: str, shake_hash: int) -> str:
         """128 bits: the hash that the stream carries, then a proof that the id was made for this person."""
@@ -237,7 +268,7 @@ def _hash_in(shake_id: str) -> int:
     return int(shake_id[:16], 16)
 
 
-def _match(person: str, band: int) -> ShakeMatch:
-    if band == ANYWHERE_BAND:
-        return ShakeMatch(person, None, None)
-    return ShakeMatch(person, STRANGER_BANDS_M[band], STRANGER_BANDS_M[band + 1])
+def _shown(match: Match) -> ShakeMatch:
+    if match.band == ANYWHERE_BAND:
+        return ShakeMatch(match.person, None, None)
+    return ShakeMatch(match.person, *_BORDERS_M[match.band])

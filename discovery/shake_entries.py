@@ -12,7 +12,7 @@ from operator import lt
 from typing import Final, NamedTuple
 
 from geo import cells
-from geo.privacy import STRANGER_RESOLUTION
+from geo.mixed_bands import BANDS_M
 
 NEARBY: Final = 0
 ANYWHERE: Final = 1
@@ -30,8 +30,9 @@ class Shake(NamedTuple):
     """One shake as it is written.
 
     ``shake_hash`` is the first eight bytes of the shake id; ``person_hash`` a keyed hash of the human (two accounts of
-    one human share it and never match); ``cell7`` the resolution-7 shake cell; ``reach`` ``NEARBY`` or ``ANYWHERE``;
-    ``excluded`` the strictly ascending ``person_hash`` of everybody this one must not meet, at most 256.
+    one human share it and never match); ``cell7`` the shake cell, of resolution 7, or of 6 or 5 where few people live;
+    ``reach`` ``NEARBY`` or ``ANYWHERE``; ``excluded`` the strictly ascending ``person_hash`` of everybody this one must
+    not meet, at most 256.
     """
 
     shake_hash: int
@@ -118,8 +119,8 @@ def _check(shake: Shake) -> None:
     for name, value in (("shake_hash", shake.shake_hash), ("person_hash", shake.person_hash), ("cell7", shake.cell7)):
         if not 0 <= value < _U64_END:
             raise ValueError(f"shake {name} must be an unsigned 64-bit number, not {value}")
-    if not cells.is_cell(shake.cell7) or cells.resolution_of(shake.cell7) != STRANGER_RESOLUTION:
-        raise ValueError(f"shake cell must be an H3 cell of resolution 7, not {shake.cell7:x}")
+    if not cells.is_cell(shake.cell7) or cells.resolution_of(shake.cell7) not in BANDS_M:
+        raise ValueError(f"shake cell must be an H3 cell of resolution 5 to 7, not {shake.cell7:x}")
     if shake.reach not in (NEARBY, ANYWHERE):
         raise ValueError(f"shake reach must be 0 or 1, not {shake.reach}")
     if not 1 <= shake.limit <= MAX_LIMIT:

@@ -15,6 +15,7 @@ from discovery.shake_entries import ANYWHERE, MAX_WINDOW_MS, NEARBY, unpack_shak
 from discovery.shake_table import ShakeTable
 from geo.kernels.keyed import siphash24
 from geo.kernels.matching import MAX_MATCHES, read_matches
+from geo.mixed_bands import judged_at
 from geo.privacy import EDGES_PER_STRANGER_EDGE
 
 Key = tuple[int, int]
@@ -22,6 +23,7 @@ Key = tuple[int, int]
 _PARTNERS_MS: Final = 2 * MAX_WINDOW_MS
 """A match and the earlier shakes of its person lie at most two windows before a shake: kept that much longer."""
 _CACHED_KEYS: Final = 256
+_FIRST_BANDS: Final = {7: 0, 6: 3, 5: 4}
 
 
 class ShakeView(NamedTuple):
@@ -36,7 +38,8 @@ class ShakeView(NamedTuple):
 
 
 class Match(NamedTuple):
-    """``band``: 0 = under 3 km, 1 = 3 to 5 km, 2 = both ``anywhere``, no distance."""
+    """``band``: 0 = under 3 km, 1 = 3 to 5 km, 2 = both ``anywhere``, no distance; where the coarser cell of the two is
+    of resolution 6, 3 = under 10 km, and where it is of 5, 4 = under 20 km."""
 
     person: str
     band: int
@@ -102,6 +105,19 @@ class ShakeFold:
         if oldest and 2 * oldest >= len(self._table):
             self._forget(oldest)
 
+    def shakes_of(self, person: str) -> list[tuple[int, int]]:
+        """Hive time and shake cell of each shake of somebody that is still known."""
+        table = self._table
+        times = table.shakes["hive_ms"]
+        return [(int(times[slot]), table.cell7[slot]) for slot, each in enumerate(table.persons) if each == person]
+
+    def forget_person(self, person: str) -> None:
+        """Their shakes are nobody's from now on ('')."""
+        persons = self._table.persons
+        for slot, each in enumerate(persons):
+            if each == person:
+                persons[slot] = ""
+
     def shake(self, shake_hash: int) -> ShakeView | None:
         """A shake folded within the last ``keep_ms``."""
         slot = self._slot(shake_hash, self.now_ms)
@@ -129,7 +145,7 @@ class ShakeFold:
         count = read_matches(table.shakes, table.match_slot, table.match_band, viewer, k0, k1, slots, bands)
         persons = table.persons
         return [
-            Match(persons[slot], band)
+            Match(persons[slot], _shown_band(band, table.cell7[slot], table.cell7[viewer]))
             for slot, band in zip(slots[:count].tolist(), bands[:count].tolist(), strict=True)
         ]
 
@@ -160,3 +176,8 @@ class ShakeFold:
                 if names[value] == position:
                     del names[value]
         self._table.forget(count)
+
+
+def _shown_band(band: int, cell_a: int, cell_b: int) -> int:
+    """The matching knows the first band of every pair as 0, since it is the nearest there is for them."""
+    return _FIRST_BANDS[judged_at(cell_a, cell_b)] if band == 0 else band

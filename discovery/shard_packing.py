@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from discovery.store.feed import Place
 
-FORMAT = 1
+FORMAT = 2
+_OLDEST_FORMAT = 1  # has none of the sections that came with 2: they are read as empty
 MAX_CHUNK_BYTES = 1 << 20
 
 COLUMNS = {
@@ -36,8 +37,20 @@ COLUMNS = {
     "live_until_ms": "<i8",
     "seen_ms": "<i8",
     "extended_edge_ms": "<i8",
+    "reported_ms": "<i8",
+    "jump_day": "<i4",
+    "came": "|u1",
+    "first_ms": "<i8",
+    "looked_ms": "<i8",
+    "looks": "|u1",
+    "cells_day": "<i4",
+    "cells": "|u1",
+    "cell_mark": "<u4",
 }
 """Every folded column of a person and its type here."""
+
+_UNTOLD = {"first_ms": 1}
+"""What a column of an older format without it is full of, where not of 0: who was there before is no new account."""
 
 HALF_COLUMNS = {
     "owner": "<u4",
@@ -56,7 +69,10 @@ _TRAILER = struct.Struct("<I")
 _COMPRESSION = 1  # cells and times shrink to a quarter at 100 MB/s; more effort gains little
 _UNPACKERS = 4  # threads: zlib lets go of the interpreter
 _LINE_ROWS = 20_000  # rows a JSON line: a thread that packs holds the interpreter for one line at a time
-_TABLES = ("ids", "mentioned", "blocks", "suspensions", "persons")
+_TABLES = (
+    *("ids", "mentioned", "blocks", "suspensions", "persons"),
+    *("quiet_zones", "mutes", "precise", "shown", "tombstones"),
+)
 
 
 class UnknownVersion(ValueError):
@@ -84,7 +100,11 @@ class ShardState:
 
     ``ids`` str[n], ``hashes`` uint64[n] and ``columns`` [n] are of people with any fact, ``mentioned`` ids of others.
     The rest names people by index into ids + mentioned: ``halves``, columns [m] sorted by owner; and rows: ``blocks``
-    [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person].
+    [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
+    ``quiet_zones`` [who, [cell, ...]], ``mutes`` [who, [id, ...]],
+    ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]],
+    ``shown`` [who, day, [id, ...]]. ``tombstones`` [name, at_ms, life, hive_ms] name
+    nobody.
     """
 
     head: Head
@@ -96,6 +116,11 @@ class ShardState:
     blocks: list[Any]
     suspensions: list[Any]
     persons: list[Any]
+    quiet_zones: list[Any]
+    mutes: list[Any]
+    tombstones: list[Any]
+    precise: list[Any]
+    shown: list[Any]
 
 
 def pack(state: ShardState) -> list[bytes]:
@@ -138,10 +163,11 @@ def unpack(chunks: Iterable[bytes]) -> ShardState:
         start += length
     with ThreadPoolExecutor(_UNPACKERS) as pool:
         sections = dict(zip(packed, pool.map(zlib.decompress, packed.values()), strict=True))
-    columns = {name: np.frombuffer(sections[name], kind) for name, kind in COLUMNS.items()}
+    count = len(sections["hashes"]) // 8
+    columns = {name: _column(name, sections.get(name), kind, count) for name, kind in COLUMNS.items()}
     halves = {name: np.frombuffer(sections[name], kind) for name, kind in HALF_COLUMNS.items()}
     hashes = np.frombuffer(sections["hashes"], "<u8")
-    tables = {name: _rows(sections[name]) for name in _TABLES}
+    tables = {name: _rows(sections.get(name, b"")) for name in _TABLES}
     return ShardState(_head(head["head"]), hashes=hashes, columns=columns, halves=halves, **tables)
 
 
@@ -152,8 +178,8 @@ def _read_head(data: bytes) -> tuple[dict[str, Any], int]:
     magic, version, length = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         raise ValueError("this is no checkpoint")
-    if version != FORMAT:
-        raise UnknownVersion(f"the checkpoint has format {version}, this version reads {FORMAT}")
+    if not _OLDEST_FORMAT <= version <= FORMAT:
+        raise UnknownVersion(f"the checkpoint has format {version}, this version reads up to {FORMAT}")
     end = len(data) - _TRAILER.size
     if zlib.crc32(memoryview(data)[:end]) != _TRAILER.unpack_from(data, end)[0]:
         raise ValueError("the checkpoint is damaged: its checksum does not fit")
@@ -165,6 +191,12 @@ def _head(fields: dict[str, Any]) -> Head:
     place = fields.pop("place")
     place["position"] = tuple(place["position"])
     return Head(place=Place(**place), **fields)
+
+
+def _column(name: str, section: bytes | None, kind: str, count: int) -> NDArray[Any]:
+    if section is not None:
+        return np.frombuffer(section, kind)
+    return np.full(count, _UNTOLD.get(name, 0), kind)
 
 
 def _rows(section: bytes) -> list[Any]:

@@ -1,7 +1,8 @@
 """One shard's part of everything folded: taken out as it stands, dropped, and put back.
 
-To a shard belong the columns of its people, their suspensions and persons, what they show others, whom they blocked,
-and where its feed stands. What others show them, and who blocked them, belongs to the others' shards.
+To a shard belong the columns of its people, their tombstones, suspensions, persons and quiet zones, what they show
+others, whom they blocked, and where its feed stands. What others show them, and who blocked them, belongs to the
+others' shards.
 """
 
 import gc
@@ -14,16 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from discovery.exposure import DAY_MS
 from discovery.friends import STORED_PRECISIONS, Friendships, Half
-from discovery.people import People
+from discovery.people import People, Shown
+from discovery.precise import Share
+from discovery.precise import Shown as Precise
 from discovery.presence import Presence, ShardEdges
 from discovery.safety import Block, Blocks
 from discovery.shard_packing import COLUMNS, HALF_COLUMNS, Head, ShardState
 from discovery.store.feed import Place
+from discovery.tombstones import TombstoneRow
 from geo.kernels import presence as kernels
 from geo.privacy import Epochs
 
 _STEP_ROWS = 10_000  # put back at once: about 10 ms
+_STEP_SHOWN = 500  # the same of rows of whom new accounts were shown
 
 _Fact = TypeVar("_Fact")
 Room = dict[str, NDArray[Any]]
@@ -45,6 +51,11 @@ class Snapshot:
     columns: dict[str, NDArray[Any]]
     suspensions: dict[int, dict[str, int]]
     persons: dict[int, str]
+    quiet_zones: dict[int, tuple[int, ...]]
+    mutes: dict[int, tuple[str, ...]]
+    tombstones: list[TombstoneRow]
+    precise: dict[int, Precise]
+    shown: dict[int, Shown]
     halves: dict[int, dict[int, Half]]
     blocks: dict[int, dict[str, Block]]
 
@@ -56,8 +67,10 @@ def state_of(taken: Snapshot) -> ShardState:
     """What is to be packed: only people with any fact. A second for a million people: for a thread."""
     suspensions, persons = _of_shard(taken, taken.suspensions), _of_shard(taken, taken.persons)
     halves, blocks = _of_shard(taken, taken.halves), _of_shard(taken, taken.blocks)
+    zones, mutes = _of_shard(taken, taken.quiet_zones), _of_shard(taken, taken.mutes)
+    precise, shown = _of_shard(taken, taken.precise), _of_shard(taken, taken.shown)
     slots = np.flatnonzero(taken.shard_of[: taken.known] == taken.head.shard)
-    written = _with_facts(taken, slots, [*suspensions, *persons, *halves, *blocks])
+    written = _with_facts(taken, slots, [*suspensions, *persons, *zones, *mutes, *precise, *shown, *halves, *blocks])
     columns = {name: column[written] for name, column in taken.columns.items()}
     slots = slots[written]
     hashes = taken.hashes[slots]
@@ -73,6 +86,13 @@ def state_of(taken: Snapshot) -> ShardState:
         blocks=_block_rows(index, blocks),
         suspensions=[[index[slot], until_ms] for slot, until_ms in suspensions.items()],
         persons=[[index[slot], person] for slot, person in persons.items()],
+        quiet_zones=[[index[slot], list(cells)] for slot, cells in zones.items()],
+        mutes=[[index[slot], list(others)] for slot, others in mutes.items()],
+        tombstones=taken.tombstones,
+        precise=[[index[slot], *_precise_row(taken, rows)] for slot, rows in precise.items()],
+        shown=[
+            [index[slot], day, [taken.ids[other] for other in sorted(others)]] for slot, (day, others) in shown.items()
+        ],
     )
 
 
@@ -115,6 +135,14 @@ def _half_columns(index: dict[int, int], halves: dict[int, dict[int, Half]]) -> 
         "guardian": (half.guardian for half in every),
     }
     return {name: np.fromiter(fields[name], kind, count) for name, kind in HALF_COLUMNS.items()}
+
+
+def _precise_row(taken: Snapshot, shown: Precise) -> list[object]:
+    return [shown.cell, [[taken.ids[other], *share] for other, share in shown.shares.items()]]
+
+
+def _shown_row(taken: Snapshot, today: Shown) -> list[object]:
+    return [today.day, [taken.ids[other] for other in sorted(today.others)]]
 
 
 def _block_rows(index: dict[int, int], blocks: dict[int, dict[str, Block]]) -> list[list[object]]:
@@ -160,6 +188,11 @@ class ShardedPeople:
             columns=self._copied(shard, room),
             suspensions=_lasting(people.suspensions, presence.stranger_edge_ms),
             persons=people.persons.copy(),
+            quiet_zones=people.quiet_zones.standing(),
+            mutes=people.mutes.standing(),
+            tombstones=people.tombstones.rows(shard),
+            shown=_of_today(people.shown, presence.stranger_edge_ms),
+            precise=self._friendships.precise.standing(place.now_ms),
             halves=self._friendships.standing(),
             blocks=self._blocks.standing(),
         )
@@ -211,6 +244,7 @@ class ShardedPeople:
         if head.shards != self._people.shards.count:
             raise ValueError(f"the checkpoint is of {head.shards} shards, here are {self._people.shards.count}")
         self.drop(head.shard)
+        self._people.restore_tombstones(head.shard, state.tombstones)
         known = state.hashes if head.secret == self._people.secret_fingerprint else None
         if not len(self._people):
             self._people.make_room(head.shards * len(state.ids))
@@ -225,9 +259,25 @@ class ShardedPeople:
         yield from self._put_halves(slots, state.halves)
         self._blocks.restore(head.shard, head.block_count, _blocks(slots, state.blocks))
         suspensions = {slots[who]: until_ms for who, until_ms in state.suspensions}
-        self._people.restore(suspensions, {slots[who]: person for who, person in state.persons})
+        persons = {slots[who]: person for who, person in state.persons}
+        zones = {slots[who]: cells for who, cells in state.quiet_zones}
+        self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
+        yield from self._put_shown(slots, state.shown)
+        for who, cell, shares in state.precise:
+            self._friendships.precise.restore(slots[who], self._precise(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
+
+    def _put_shown(self, slots: list[int], rows: list[Any]) -> Iterator[None]:
+        """Up to 50 ids each."""
+        for start in range(0, len(rows), _STEP_SHOWN):
+            with _uncollected():
+                for who, day, others in rows[start : start + _STEP_SHOWN]:
+                    self._people.shown[slots[who]] = Shown(day, frozenset(self._people.slots_or_new(others).tolist()))
+            yield
+
+    def _precise(self, cell: int, shares: Iterable[list[Any]]) -> Precise:
+        return Precise(cell, {self._people.slot_or_new(other): Share(*share) for other, *share in shares})
 
     def _put_people(self, state: ShardState, hashes: NDArray[np.uint64] | None, rows: slice) -> list[int]:
         people, users = self._people, state.ids[rows]
@@ -274,8 +324,16 @@ def _uncollected() -> Iterator[None]:
 
 
 def _lasting(suspensions: dict[int, dict[str, int]], stranger_edge_ms: int) -> dict[int, dict[str, int]]:
-    """A suspension counts until the stranger edge behind its end; who has none left is left out."""
-    return {slot: until for slot, until in suspensions.items() if max(until.values(), default=0) > stranger_edge_ms}
+    """Each counts until the stranger edge behind its end, whatever stands beside it; who has none left is left out."""
+    standing = (
+        (slot, {key: until_ms for key, until_ms in until.items() if until_ms > stranger_edge_ms})
+        for slot, until in suspensions.items()
+    )
+    return {slot: until for slot, until in standing if until}
+
+
+def _of_today(shown: dict[int, Shown], stranger_edge_ms: int) -> dict[int, Shown]:
+    return {slot: today for slot, today in shown.items() if today.day >= stranger_edge_ms // DAY_MS}
 
 
 def _blocks(slots: list[int], rows: Iterable[list[Any]]) -> Iterator[tuple[int, str, int, int, int]]:

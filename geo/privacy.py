@@ -21,6 +21,8 @@ CITY_RESOLUTION: Final = 5
 STRANGER_RESOLUTION: Final = 7
 FRIEND_RESOLUTION: Final = 8
 """The finest that is kept."""
+PRECISE_RESOLUTION: Final = 11
+"""Of the live channel between two friends, which has no hysteresis, no epochs, and feeds no other cell."""
 PRECISION_RESOLUTION: Final = {"city": CITY_RESOLUTION, "area": STRANGER_RESOLUTION, "near": FRIEND_RESOLUTION}
 
 # A phone in one place scatters with a standard deviation of about 8 m (up to 20 m): 40 m is five of the usual, and with
@@ -120,6 +122,11 @@ def snap(point: ExactPoint, kept_cell: int) -> int:
     """
     cell = cells.cell_of(point.lat, point.lon, FRIEND_RESOLUTION)
     return cell if kept_cell in (0, cell) or _leaves(point, kept_cell) else int(kept_cell)
+
+
+def precise_cell(point: ExactPoint) -> int:
+    """The cell of ``PRECISE_RESOLUTION`` that holds a point: for who shares it with a friend, and for nothing else."""
+    return cells.cell_of(point.lat, point.lon, PRECISE_RESOLUTION)
 
 
 def snap_many(points: Sequence[ExactPoint], kept_cells: ArrayLike) -> NDArray[np.uint64]:

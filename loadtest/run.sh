@@ -11,7 +11,7 @@ start_service() {
   NEARHIVE_JWT_SECRET=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
   NEARHIVE_ADMIN_KEY=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
   export NEARHIVE_JWT_SECRET NEARHIVE_ADMIN_KEY NEARHIVE_DATA_DIR="$directory/data"
-  export NEARHIVE_EPOCH_S="${NEARHIVE_EPOCH_S:-5}" NEARHIVE_RATE_LIMITS=off NEARHIVE_LOG_LEVEL=warning
+  export NEARHIVE_EPOCH_S="${NEARHIVE_EPOCH_S:-5}" NEARHIVE_RATE_LIMITS=off NEARHIVE_SPEED_LIMIT=off NEARHIVE_LOG_LEVEL=warning
   .venv/bin/nearhive serve --port 0 --workers "${WORKERS:-2}" >"$directory/out" &
   service=$!
   trap 'kill "$service" 2>/dev/null; wait "$service" || true; rm -rf "$directory"' EXIT

@@ -13,15 +13,18 @@ _GEOHASH = "0123456789bcdefghjkmnpqrstuvwxyz"
 _GEOHASH_CHARS = 7  # 150 m: finer than the cell that is kept
 _RESOLUTIONS = (9, 10, 11, 12, 13, 14, 15)  # 8 is kept
 _DECIMALS = 5
+_REDIS_BITS = 26
+_REDIS_MOST_LAT = 85.05112878
 _NEAR_BYTES = 32  # two short numbers this close are a pair; one alone is met by chance in a few MB
 
 
 class Canary(NamedTuple):
-    """A point that nobody else has, in degrees of 7 decimals."""
+    """A point that nobody else has, in degrees of 7 decimals. ``also_kept``: its cell of this resolution may stand."""
 
     name: str
     lat: float
     lon: float
+    also_kept: int = 8
 
     def found_in(self, content: bytes) -> list[str]:
         """Names of the forms of this point that ``content`` holds."""
@@ -30,9 +33,10 @@ class Canary(NamedTuple):
 
     def _cells(self) -> set[str]:
         """All that are finer than what is kept: those that hold the point, and the parents of the finest."""
-        holding = {h3.latlng_to_cell(self.lat, self.lon, resolution) for resolution in _RESOLUTIONS}
+        sought = [resolution for resolution in _RESOLUTIONS if resolution != self.also_kept]
+        holding = {h3.latlng_to_cell(self.lat, self.lon, resolution) for resolution in sought}
         finest = h3.latlng_to_cell(self.lat, self.lon, _RESOLUTIONS[-1])
-        return holding | {h3.cell_to_parent(finest, resolution) for resolution in _RESOLUTIONS}
+        return holding | {h3.cell_to_parent(finest, resolution) for resolution in sought}
 
     def _pairs(self) -> Iterator[tuple[str, bytes, bytes]]:
         lat, lon = self.lat, self.lon
@@ -49,6 +53,11 @@ class Canary(NamedTuple):
                 yield f"{axis} {order}double", struct.pack(f"{order}d", degrees)
                 yield f"{axis} {order}double of radians", struct.pack(f"{order}d", math.radians(degrees))
         yield "geohash", geohash(self.lat, self.lon).encode()
+        score = geo_score(self.lat, self.lon)
+        yield "Redis score", str(score).encode()
+        for order in "<>":
+            yield f"Redis score {order}uint64", struct.pack(f"{order}Q", score)
+            yield f"Redis score {order}double", struct.pack(f"{order}d", score)
         for cell in self._cells():
             resolution = h3.get_resolution(cell)
             yield f"cell {resolution}", cell.encode()
@@ -81,6 +90,15 @@ def geohash(lat: float, lon: float) -> str:
         bits = bits << 1 | (value >= middle)
         around[value < middle] = middle
     return "".join(_GEOHASH[bits >> 5 * place & 31] for place in reversed(range(_GEOHASH_CHARS)))
+
+
+def geo_score(lat: float, lon: float) -> int:
+    """52 bits as GEOADD stores them: 26 of each axis, latitude in the even bits, from -85.05112878 to 85.05112878."""
+    score = 0
+    for degrees, most, place in ((lat, _REDIS_MOST_LAT, 0), (lon, 180.0, 1)):
+        share = int((degrees + most) / (2 * most) * (1 << _REDIS_BITS))
+        score |= sum((share >> bit & 1) << 2 * bit + place for bit in range(_REDIS_BITS))
+    return score
 
 
 def _both_near(content: bytes, one: bytes, other: bytes) -> bool:

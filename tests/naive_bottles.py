@@ -70,7 +70,7 @@ class NaiveSea:
         return user == bottle.holder and not self.blocked(user, bottle.author)
 
 
-_STATE_FIELDS = ("state", "pos", "until", "ends", "author", "holder")
+_STATE_FIELDS = ("state", "pos", "until", "ends", "author", "holder", "was")
 
 
 async def _bottles(state: State) -> dict[str, dict[str, str]]:
@@ -101,30 +101,34 @@ async def check_sea(state: State) -> dict[str, dict[str, str]]:
 
     held = {bottle_id: int(bottle["until"]) for bottle_id, bottle in bottles.items() if bottle["state"] == "p"}
     assert await _scores(state, keys.sea_holds()) == held
-    assert all(("holder" in bottle) <= (bottle["state"] in "pae") for bottle in bottles.values())
+    assert all(("holder" in bottle) <= (bottle["state"] in "paem") for bottle in bottles.values())
     assert all("holder" in bottle for bottle in bottles.values() if bottle["state"] in "pa")
     ends = await _scores(state, keys.sea_ends())
     assert set(ends) == {bottle_id for bottle_id, bottle in bottles.items() if bottle["state"] != "d"}
-    assert all(ends[b] == int(v["ends"]) for b, v in bottles.items() if v["state"] in "fpa")
+    assert all(
+        ends[b] == int(v["ends"]) for b, v in bottles.items() if v["state"] in "fpa" or v.get("was") in {"f", "a"}
+    )
+    assert all(("was" in bottle) == (bottle["state"] == "m") for bottle in bottles.values())
     await _check_lists(state, bottles)
     await _check_ttls(state, bottles)
     return bottles
 
 
 async def _check_lists(state: State, bottles: dict[str, dict[str, str]]) -> None:
-    """Each bottle stands in exactly the lists of its author and of its holder."""
+    """Each bottle stands in exactly the lists of its author and of its holder; of who was erased there is none."""
     found = set()
     for raw in await state.call("KEYS", keys.sea_mine("*")):
         user = raw.decode().removeprefix(keys.sea_mine(""))
         found |= {(user, entry) for entry in await _scores(state, raw.decode())}
-    expected = {(b["author"], f"t{bottle_id}") for bottle_id, b in bottles.items() if b["state"] != "d"}
-    expected |= {(b["holder"], f"p{bottle_id}") for bottle_id, b in bottles.items() if "holder" in b}
+    expected = {(b["author"], f"t{bottle_id}") for bottle_id, b in bottles.items() if b["author"]}
+    expected |= {(b["holder"], f"p{bottle_id}") for bottle_id, b in bottles.items() if b.get("holder")}
     assert found == expected
 
 
 async def _check_ttls(state: State, bottles: dict[str, dict[str, str]]) -> None:
     """Only the sea and what floats or is held in it may live without a TTL."""
-    immortal = {keys.sea_index(), keys.sea_holds(), keys.sea_ends()}
+    immortal = {keys.sea_index(), keys.sea_holds(), keys.sea_ends(), keys.cases("sea"), keys.moderation_log("sea")}
+    immortal.add(keys.tombstones("sea"))
     immortal |= {keys.sea_bottle(bottle_id) for bottle_id, bottle in bottles.items() if bottle["state"] in "fp"}
     for raw in await state.call("KEYS", "{sea}:*"):
         if raw.decode() not in immortal:

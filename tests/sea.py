@@ -34,10 +34,16 @@ class Crowd:
     def person_key(self, user: str) -> str:
         return self.persons.get(user, user)
 
+    def life_arguments(self, user: str) -> list[str | int]:
+        return [user, 0, 1]
+
     def blocked_either_way(self, user: str) -> frozenset[str]:
         self.asked += 1
         self.on_ask(self.asked)
         return frozenset(next(iter(pair - {user})) for pair in self.pairs if user in pair)
+
+    def muted(self, user: str) -> frozenset[str]:
+        return frozenset()
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ class Service:
         self.port = self.admin_port = 0
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NEARHIVE_")}
         # Where no fault is tested, a disk that is busy for a moment must not be one.
-        chosen = {"quick_deadline_s": "3"} | settings
+        chosen = {"quick_deadline_s": "3", "speed_limit": "off", "exposure_caps": "off"} | settings
         self.environment = kept | {f"NEARHIVE_{name.upper()}": value for name, value in chosen.items()}
         self.environment["NEARHIVE_DATA_DIR"] = str(self.data_dir)
         self._process: subprocess.Popen[bytes] | None = None

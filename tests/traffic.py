@@ -38,7 +38,13 @@ class Traffic:
     def person_key(self, user: str) -> str:
         return user
 
+    def life_arguments(self, user: str) -> list[str | int]:
+        return [user, 0, 1]
+
     def blocked_either_way(self, user: str) -> frozenset[str]:
+        return frozenset()
+
+    def muted(self, user: str) -> frozenset[str]:
         return frozenset()
 
     async def create_world(self) -> None:

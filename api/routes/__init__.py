@@ -27,9 +27,14 @@ from . import (
     brands,
     friends,
     me_settings,
+    moderation,
+    mutes,
     nearby,
     position,
+    privacy,
     radar,
+    reports,
+    rights,
     service,
     shakes,
     status,
@@ -38,10 +43,14 @@ from . import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     service.router,
+    privacy.router,
     position.router,
     me_settings.router,
     friends.router,
     blocks.router,
+    mutes.router,
+    reports.router,
+    rights.router,
     nearby.router,
     radar.router,
     shakes.router,
@@ -52,3 +61,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     stores.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
+
+ADMIN_ROUTERS: tuple[APIRouter, ...] = (moderation.router,)
+"""Those of the admin port, beside the metrics."""

@@ -14,8 +14,8 @@ from api.routes.me_settings import Visibility
 from api.routes.position import PositionIn
 from api.strict_json import LIST_BODY, StrictRoute, body_limit
 from discovery.app_backend import Pair
-from discovery.errors import Refused
-from discovery.positions import AppPosition, check_accuracy
+from discovery.errors import Erased, ImplausibleMove, Refused
+from discovery.positions import CLEARED_BY_PERSON, AppPosition, check_accuracy
 from discovery.settings import SUSPENDABLE
 
 router = APIRouter(prefix="/v1/app", tags=["app backend"], route_class=StrictRoute)
@@ -113,6 +113,12 @@ class UserOut(BaseModel):
     visible_until: str | None
 
 
+_REFUSED_POSITIONS = {
+    CLEARED_BY_PERSON: ("user", CLEARED_BY_PERSON, "the person cleared their own position"),
+    ImplausibleMove.code: ("lat", ImplausibleMove.code, "faster than 80 m/s; the earlier position stays"),
+}
+"""Field, code and message by the code of the rule."""
+
 _POSITION = TypeAdapter(PositionRow)
 _PAIR = TypeAdapter(PairRow)
 _Row = TypeVar("_Row", bound=Model)
@@ -121,22 +127,25 @@ _Row = TypeVar("_Row", bound=Model)
 @router.post("/positions")
 @body_limit(LIST_BODY)
 async def post_positions(body: PositionsIn, _operator: OperatorOnly, hive: HiveDep) -> PositionsOut:
-    """Report positions of many users; the same rules as their own report. Of several rows of a user the last counts."""
+    """Report positions of many users; the same rules as their own report. Of several rows of a user the last taken
+    counts."""
     rows, rejected = _judge(_POSITION, body.positions)
     taken: list[tuple[int, AppPosition]] = []
     for index, row in rows:
         try:
+            if hive.people.is_gone(row.user):
+                raise Erased("the person was erased; PUT /v1/app/users/{user} names them anew", field="user")
             point = exact_point(row.lat, row.lon, row.accuracy_m, row.coord_type)
             check_accuracy(point)
             taken.append((index, AppPosition(row.user, point, row.ttl_s)))
         except Refused as error:
             rejected.append(_rejected(index, error.field or "", error.code, error.detail))
-    allowed = await hive.positions.report_many([position for _, position in taken])
-    for (index, _), may in zip(taken, allowed, strict=True):
-        if not may:
-            rejected.append(_rejected(index, "user", "cleared_by_person", "the person cleared their own position"))
+    codes = await hive.positions.report_many([position for _, position in taken])
+    for (index, _), code in zip(taken, codes, strict=True):
+        if code is not None:
+            rejected.append(_rejected(index, *_REFUSED_POSITIONS[code]))
     rejected.sort(key=lambda row: row.index)
-    return PositionsOut(accepted=sum(allowed), rejected=rejected)
+    return PositionsOut(accepted=codes.count(None), rejected=rejected)
 
 
 @router.post("/friendships")

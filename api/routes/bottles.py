@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -11,11 +11,18 @@ from api.auth import Caller, CurrentUser
 from api.dependencies import IdPath, Model, RequiredKey, rfc3339
 from api.pagination import CursorParam, Cursors, LimitParam
 from api.strict_json import StrictRoute
-from discovery.bottle_records import BottleView
-from discovery.errors import BottlesOff
+from api.text_check import Kind, TextCheck
+from discovery.bottle_records import BottleView, check_language, check_text
+from discovery.errors import BottlesOff, FeatureOff
 from discovery.hive import Hive
 
-router = APIRouter(prefix="/v1", tags=["bottles"], route_class=StrictRoute)
+
+async def _require_on(request: Request) -> None:
+    if not request.app.state.settings.bottles:
+        raise FeatureOff("drift bottles are switched off in this deployment")
+
+
+router = APIRouter(prefix="/v1", tags=["bottles"], route_class=StrictRoute, dependencies=[Depends(_require_on)])
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=500)]
 
@@ -90,9 +97,13 @@ class MinePage(BaseModel):
 
 
 @router.post("/bottles", status_code=201)
-async def throw_bottle(body: BottleIn, key: RequiredKey, caller: KnownCaller, hive: HiveDep) -> ThrownOut:
+async def throw_bottle(
+    request: Request, body: BottleIn, key: RequiredKey, caller: KnownCaller, hive: HiveDep
+) -> ThrownOut:
     """Throw a bottle into the sea."""
     await _require_bottles(hive, caller)
+    check_language(body.language)
+    await _require_allowed(request, hive, "bottle", caller, body.text, body.language)
     thrown = await hive.bottles.throw(caller.user, key, body.text, body.language)
     return ThrownOut(
         bottle_id=thrown.bottle_id,
@@ -124,9 +135,12 @@ async def throw_back(bottle_id: IdPath, caller: CurrentUser, hive: HiveDep) -> R
 
 
 @router.post("/bottles/{bottle_id}/replies", status_code=201)
-async def reply(bottle_id: IdPath, body: ReplyIn, key: RequiredKey, caller: CurrentUser, hive: HiveDep) -> BottleOut:
+async def reply(
+    request: Request, bottle_id: IdPath, body: ReplyIn, key: RequiredKey, caller: CurrentUser, hive: HiveDep
+) -> BottleOut:
     """Answer. From then on the bottle belongs to the two of us."""
     require_feature(hive, caller, "bottles")
+    await _require_allowed(request, hive, "reply", caller, body.text, None)
     return _bottle(await hive.bottles.reply(caller.user, key, bottle_id, body.text))
 
 
@@ -175,6 +189,16 @@ async def _require_bottles(hive: Hive, caller: Caller) -> None:
         await hive.writer.look_again(caller.user)
     if not hive.settings.view(caller.user).bottles:
         raise BottlesOff("switch bottles on first: PATCH /v1/me/settings")
+
+
+async def _require_allowed(
+    request: Request, hive: Hive, kind: Kind, caller: Caller, text: str, language: str | None
+) -> None:
+    """Have the text judged, which may take as long as the deployment's own service takes: then look again whether the
+    caller may still write."""
+    check: TextCheck = request.app.state.text_check
+    await check.require_allowed(kind, caller.user, check_text(text), language)
+    require_feature(hive, caller, "bottles")
 
 
 def _bottle(view: BottleView) -> BottleOut:

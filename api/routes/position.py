@@ -44,13 +44,15 @@ class FinestCell(PublishedCell):
 
 
 class PositionOut(BaseModel):
-    """What is shown of me, and until when."""
+    """What is shown of me, and until when. In a quiet zone of mine strangers are shown nothing, whatever `published`
+    is, and friends `city`."""
 
     expires_at: str
     next_epoch_at: str
     published: PublishedCell
     finest: FinestCell | None
     visibility: str
+    in_quiet_zone: bool
 
 
 @router.put("")
@@ -73,11 +75,12 @@ async def delete_position(caller: CurrentUser, hive: HiveDep) -> Response:
     return Response(status_code=204)
 
 
-def _cell(cell: int) -> dict[str, str | int | float]:
+def _cell(cell: int, view: PositionView) -> dict[str, str | int | float]:
+    shown_m = view.published_uncertainty_m if cell == view.published else uncertainty_m(cell)
     return {
         "cell": cells.to_hex(cell),
         "resolution": cells.resolution_of(cell),
-        "uncertainty_m": round(uncertainty_m(cell), 1),
+        "uncertainty_m": round(shown_m, 1),
     }
 
 
@@ -86,8 +89,9 @@ def _out(view: PositionView) -> PositionOut:
         {
             "expires_at": rfc3339(view.expires_at_ms),
             "next_epoch_at": rfc3339(view.next_epoch_at_ms),
-            "published": _cell(view.published),
-            "finest": None if view.finest is None else {**_cell(view.finest[0]), "audience": view.finest[1]},
+            "published": _cell(view.published, view),
+            "finest": None if view.finest is None else {**_cell(view.finest[0], view), "audience": view.finest[1]},
             "visibility": view.visibility,
+            "in_quiet_zone": view.in_quiet_zone,
         }
     )

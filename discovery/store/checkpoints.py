@@ -75,7 +75,8 @@ class Progress:
 
     ``pause_s``: seconds since one was written, or this leader last tried to, whichever is later. ``entries`` folded
     since then other than ticks, ``tail_bytes`` of all. ``last_bytes`` and ``last_edge_ms``: size of the current
-    checkpoint and the edge at which it stands, 0 = there is none.
+    checkpoint and the edge at which it stands, 0 = there is none. ``erasing``: somebody erased is in an entry or a
+    checkpoint that stands.
     """
 
     pause_s: float
@@ -85,6 +86,7 @@ class Progress:
     edge_ms: int
     last_edge_ms: int
     epoch_ms: int
+    erasing: bool = False
 
 
 def is_due(since: Progress) -> bool:
@@ -97,7 +99,7 @@ def is_due(since: Progress) -> bool:
     first = since.last_bytes == 0
     if since.pause_s < LEAST_PAUSE_S and not (first and outgrown):
         return False
-    if outgrown:
+    if outgrown or since.erasing:
         return True
     return since.entries > 0 and since.edge_ms - since.last_edge_ms >= EPOCHS_APART * since.epoch_ms > 0
 
@@ -125,17 +127,24 @@ class Checkpoints:
         )
 
     async def write(
-        self, token: str, version: str, chunks: Sequence[bytes], offset: EntryId, meta: dict[str, Any]
+        self,
+        token: str,
+        version: str,
+        chunks: Sequence[bytes],
+        offset: EntryId,
+        meta: dict[str, Any],
+        *,
+        replaced_ttl_ms: int = REPLACED_CHUNK_TTL_MS,
     ) -> Written:
         """Make ``chunks`` the current checkpoint, of the state at ``offset``, if ``token`` (``worker|token``) still
-        leads.
+        leads. The chunks that it replaces stay for ``replaced_ttl_ms``.
 
         ``version``: never used before, by any leader; each try takes a new one. ValueError when it was. After
         StateAway(outcome_unknown) the checkpoint may be current: ``current`` tells.
         """
         before = await self.current()
         await self._put_chunks(version, chunks)
-        outcome, *trimmed = await self._flip(token, version, chunks, offset, meta, before)
+        outcome, *trimmed = await self._flip(token, version, chunks, offset, meta, before, replaced_ttl_ms)
         written = Written(outcome.decode(), trimmed[0] if trimmed else 0)
         if written.outcome != "ok":
             for name in self._chunk_keys(version, len(chunks)):
@@ -157,13 +166,14 @@ class Checkpoints:
         offset: EntryId,
         meta: dict[str, Any],
         before: Current | None,
+        replaced_ttl_ms: int,
     ) -> list[Any]:
         names = [keys.leader(self._tag), keys.checkpoint(self._tag), keys.feed(self._tag)]
         names += self._chunk_keys(version, len(chunks))
         names += self._chunk_keys(before.version, before.chunks) if before else []
         args: list[bytes | str | int] = [token, before.version if before else "", version, len(chunks)]
         args += [sum(map(len, chunks)), _checksum(chunks), "{}-{}".format(*offset), orjson.dumps(meta)]
-        reply: list[Any] = await self._state.run(_FLIP, names, [*args, REPLACED_CHUNK_TTL_MS])
+        reply: list[Any] = await self._state.run(_FLIP, names, [*args, replaced_ttl_ms])
         return reply
 
     async def read(self) -> Loaded | None:

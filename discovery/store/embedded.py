@@ -290,6 +290,7 @@ class EmbeddedServer:
             *("--aof-load-truncated", "yes"),  # a kill -9 or power cut may leave half a command at the end
             *("--auto-aof-rewrite-min-size", "16mb"),  # by default 64: seconds of loading at a start, for a small state
             *("--maxmemory-policy", "noeviction"),
+            *("--stream-node-max-entries", "16"),  # what is trimmed stays in memory and file until its node is empty
             *("--set-proc-title", "no"),  # keeps the data directory in the command line, by which an orphan is known
         ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 CLUSTER_SHARDS = 16  # of a world created on a Cluster; one server has one shard
 SHAKE_TAG = "shake"
+SEA_TAG = "sea"
 
 
 @dataclass(slots=True)
@@ -39,9 +40,32 @@ class Shards:
         """Hash. Name as ``user`` sees it -> blocked person; two names may hold one (a bottle's sender). No TTL."""
         return f"{self._tag(user)}:x:{user}"
 
+    def mutes(self, user: str) -> str:
+        """Hash. Muted person -> '1', at most 1,000 of them. Owned by ``user`` alone. No TTL: ends with erasure."""
+        return f"{self._tag(user)}:m:{user}"
+
+    def reports(self, person: str) -> str:
+        """Hash. Target that this human reported -> ms (13 digits) and JSON of the report; operations, and ``day`` and
+        ``today`` for the quota. TTL 90 days from the last report; what is older goes when there are 1,000 fields."""
+        return f"{self._tag(person)}:rep:{person}"
+
+    def case(self, user: str) -> str:
+        """Hash. What was reported about a person, by keyed hash of the reporter (1,000 at most), the appeal, and how it
+        was decided. TTL 90 days from the last report, appeal or decision: evidence is kept no longer."""
+        return f"{self._tag(user)}:case:{user}"
+
+    def requests(self, person: str) -> str:
+        """Hash. ``day`` (hive time) and hashes of those whom this human asked for a friendship on it. TTL two days."""
+        return f"{self._tag(person)}:rq:{person}"
+
     def operation(self, user: str, purpose: str, key_hash: str) -> str:
         """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
         return f"{self._tag(user)}:op:{purpose}:{key_hash}:{user}"
+
+    def operations(self, user: str) -> str:
+        """Zset. Keys of the idempotent operations of a person -> when they end (ms), so that erasure finds them. TTL
+        24 h from the last one."""
+        return f"{self._tag(user)}:ops:{user}"
 
     def _tag(self, user: str) -> str:
         return f"{{{shard_tag(self.of(user))}}}"
@@ -94,6 +118,19 @@ def leases(tag: str) -> str:
     return f"{{{tag}}}:leases"
 
 
+def tombstones(tag: str) -> str:
+    """Hash. Keyed hash of an id that was erased -> how often, and the ms of the last time; of a people shard, and of
+    ``sea``, where the life is enough. No TTL: an erased person stays erased."""
+    return f"{{{tag}}}:tombstones"
+
+
+def erasing(tag: str) -> str:
+    """Hash. Person being erased -> life, entry of the feed, human behind the account: what the leader of the shard has
+    yet to clear elsewhere; '' while the files of the servers may still name some. No TTL: removed when done, within
+    30 s."""
+    return f"{{{tag}}}:erasing"
+
+
 def checkpoint(tag: str) -> str:
     """Hash. The current checkpoint of a shard: version, chunks, bytes, checksum, offset. No TTL."""
     return f"{{{tag}}}:checkpoint"
@@ -102,6 +139,26 @@ def checkpoint(tag: str) -> str:
 def checkpoint_chunk(tag: str, version: str, index: int) -> str:
     """String. Part of one checkpoint, <= 1 MB. TTL 1 h until made current, 60 s once replaced; none while current."""
     return f"{{{tag}}}:cp:{version}:{index}"
+
+
+# --- moderation: tags of the people shards, and ``sea``; a case, its queue and its log share the tag of its target ---
+
+
+def cases(tag: str) -> str:
+    """Zset. Target of a case that waits for a moderator -> since when (us, unique in a tag). No TTL: the queue."""
+    return f"{{{tag}}}:cases"
+
+
+def moderation_log(tag: str) -> str:
+    """Stream. Decisions of moderators: by, action, target, report, feature, until, note. No TTL: at most about 10,000,
+    none older than a year, trimmed at each decision. Append-only."""
+    return f"{{{tag}}}:decisions"
+
+
+def report_target(report_id: str) -> str:
+    """String. The target of a report or an appeal, by which moderators name its case; in its own slot, for the id tells
+    nothing of the target. TTL 90 days."""
+    return f"{{report:{report_id}}}"
 
 
 # --- bottles: tag {sea}, one slot, so that one script moves a bottle between the sea and its one owner ---
@@ -151,6 +208,12 @@ def sea_operation(operation_hash: str) -> str:
 def sea_mine(user: str) -> str:
     """Zset. 't' or 'p' and a bottle that ``user`` threw or holds -> when (us, unique). TTL last end + two days."""
     return f"{{sea}}:mine:{user}"
+
+
+def sea_case(bottle_id: str) -> str:
+    """Hash. As ``Shards.case``, of a bottle: with its text, author and holder. TTL 90 days from the last report or
+    decision."""
+    return f"{{sea}}:case:{bottle_id}"
 
 
 # --- stores: tag {b:BRAND}, so that one script makes a brand's new store set current ---

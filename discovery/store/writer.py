@@ -7,20 +7,21 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
-from discovery.errors import StateAway
+from discovery.errors import Erased, StateAway
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.feed import EntryId, Follower, parse_id
 from discovery.store.feeds import Feeds
+from discovery.store.life_script import ERASED, LifeScript
 from discovery.store.scripts import Script
 
 WRITE_DEADLINE_S = 3.0
 FOLD_DEADLINE_S = 1.0  # several shards wait for each other at an edge, for one silence tick of the slowest at most
 _LOOK_AGAIN_S = 0.05
 
-_RECORD = Script("record")
+_RECORD = LifeScript("record")
 
 
 class Others(Protocol):
@@ -35,6 +36,26 @@ class Others(Protocol):
         ...
 
 
+class HasLives(Protocol):
+    """Whether people were erased."""
+
+    def arguments(self, users: list[str]) -> list[str | int]:
+        """What ``lua/life.lua`` wants behind the arguments of a script by which these act."""
+        ...
+
+    def acting_in(self, user: str) -> int:
+        """The life of a person for which this task acts."""
+        ...
+
+    def flags(self, user: str) -> int:
+        """The life of a person, as reports carry it."""
+        ...
+
+    def require(self, user: str) -> None:
+        """Raise Erased when the life for which this task acts has ended."""
+        ...
+
+
 @dataclass(slots=True)
 class Writer:
     """Runs scripts of the people shards and waits for their entries."""
@@ -42,6 +63,7 @@ class Writer:
     state: State
     feeds: Feeds
     leases: Others
+    lives: HasLives
 
     @property
     def shards(self) -> keys.Shards:
@@ -63,9 +85,18 @@ class Writer:
         names: Sequence[str],
         args: Sequence[bytes | str | int],
         within_s: float | None = None,
+        *,
+        of: Sequence[str] = (),
     ) -> list[bytes]:
-        """Run ``script``; its reply is a list. Durable when it returns. Raises StateAway."""
-        reply: list[bytes] = await self.state.run(script, names, args, within_s=within_s)
+        """Run ``script``; its reply is a list. Durable when it returns. ``of``: who act by it, people of one shard, for
+        a :class:`LifeScript`. Raises StateAway, and Erased when one of them was erased: then nothing was changed."""
+        if isinstance(script, LifeScript):
+            names = [*names, keys.tombstones(keys.shard_tag(self.shards.of(of[0])))]
+            args = [*args, *self.lives.arguments(list(of))]
+        reply: list[bytes] | bytes = await self.state.run(script, names, args, within_s=within_s)
+        if isinstance(reply, bytes):
+            assert reply == ERASED
+            raise Erased("the person was erased meanwhile")
         return reply
 
     async def folded(self, user: str, raw_id: bytes, within_s: float = WRITE_DEADLINE_S) -> None:
@@ -78,17 +109,20 @@ class Writer:
         here = self.feeds.of(user).folded(entry, WRITE_DEADLINE_S)
         await asyncio.gather(here, self.leases.everyone_folded(shard, entry, WRITE_DEADLINE_S))
 
-    async def enforce(self, user: str, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> bool:
-        """Class A: run ``script``, which replies {whether it changed anything, entry of the feed of ``user``}, and
-        return when that is effective everywhere, within 3 s in all. Raises StateAway."""
+    async def enforce(self, user: str, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> int:
+        """Class A: run ``script``, which replies {number, entry of the feed of ``user``}, and return the number when
+        that entry is effective everywhere, within 3 s in all: 1 if it changed something, 0 if nothing was to be
+        changed, -1 if it refused. Raises StateAway, Erased."""
         try:
             async with asyncio.timeout(WRITE_DEADLINE_S):
-                changed, entry = await self.run(script, names, args)
+                changed, entry = await self.run(script, names, args, of=(user,))
                 await self.everywhere(user, entry)
         except TimeoutError:
             detail = "the change may be stored, and is not yet effective on every worker"
             raise StateAway(detail, outcome_unknown=True) from None
-        return bool(changed)
+        if isinstance(script, LifeScript):
+            self.lives.require(user)
+        return int(cast(int, changed))
 
     async def settled(self, user: str) -> None:
         """Class A: wait until all that stands in the feed of ``user`` is effective everywhere, for a repeat that finds

@@ -18,7 +18,8 @@ from geo.kernels.keyed import siphash24
 
 MAX_MATCHES: Final = 20
 MAX_NEAR: Final = 48
-"""Cells of resolution 7 with centres < 5,000 m apart: 26 at most was counted, around pentagons; 48 leaves room."""
+"""Cells of resolution 7 with centres < 5,000 m apart: 26 at most was counted, around pentagons; 48 leaves room. Where
+sparse areas are on, the table of rows is wider: a cell of resolution 5 has up to 399 around it."""
 BAND_ANYWHERE: Final = 2
 NONE: Final = -1
 
@@ -138,7 +139,7 @@ def _pair_band(shakes: Any, near_row: Any, near_band: Any, newcomer: Any, slot: 
     me, other = shakes[newcomer], shakes[slot]
     if me.anywhere and other.anywhere:
         return BAND_ANYWHERE
-    for column in range(MAX_NEAR):
+    for column in range(near_row.shape[1]):
         if near_row[me.cell_row, column] == other.cell_row:
             return near_band[me.cell_row, column]
     return NONE
@@ -263,7 +264,7 @@ def _offer_near(
 ) -> Any:
     """Offer the listed shakes of the cells around; expired ones leave their lists on the way."""
     me = shakes[newcomer]
-    for column in range(MAX_NEAR):
+    for column in range(near_row.shape[1]):
         row = near_row[me.cell_row, column]
         if row == NONE:
             continue
@@ -376,7 +377,7 @@ def fold_newcomers(
 
     ``shakes`` (n,) of ``SHAKE``, rows ``first..end-1`` filled in with ``count = 0``; ``links`` (2, 2, n) int32;
     ``cell_ends`` (rows, 2, 2) and ``queue_ends`` (2, 2) int32, -1 = empty; ``match_slot`` (n, 20) int32 and
-    ``match_band`` (n, 20) int8; ``near_row``/``near_band`` (rows, 48), -1 = unused; ``excluded`` (m,) uint64, of which
+    ``match_band`` (n, 20) int8; ``near_row``/``near_band`` (rows, w), -1 = unused; ``excluded`` (m,) uint64, of which
     element 0 has the absolute position ``excluded_base``; (``k0``, ``k1``) the key of the newcomers' epoch;
     ``changed`` int32 with room for 22 slots a newcomer. Returns how many slots it wrote into ``changed`` (with
     repeats): those whose match list changed or whose window was ended by a later shake.

@@ -18,12 +18,16 @@ NOW_S = 1_800_000_000.0
 
 
 class ReadyHive:
-    """Only what /readyz and brand keys ask."""
+    """Only what /readyz, /metrics and brand keys ask."""
 
     def __init__(self) -> None:
         self.state = (True, "")
         self.lag = 0.2
         self.stores = self
+        self.moderation = self
+
+    async def backlog(self) -> tuple[int, int]:
+        return 2, 90
 
     def ready(self) -> tuple[bool, str]:
         return self.state

@@ -133,9 +133,9 @@ class Steps:
         code = frame.f_code
         if not code.co_filename.startswith(DISCOVERY) or asyncio.current_task() is not self._task:
             return
-        if code.co_name == "lease_generation":
+        if code.co_name in ("lease_generation", "standing"):
             self._checking = event == "call"
-        elif event == "call" and not self._checking:  # the check of the lease is no look at people
+        elif event == "call" and not self._checking:  # the checks of the lease and of the life are no look at people
             self.looked = self.turn
 
 

@@ -170,6 +170,8 @@ async def test_metrics_need_the_operator_and_hold_fixed_labels() -> None:
         "nearhive_streams_led 3.0",
         "nearhive_streams 17.0",
         "nearhive_read_only 0.0",
+        "nearhive_moderation_queue 2.0",
+        "nearhive_moderation_oldest_seconds 90.0",
     ):
         assert line in text.splitlines()
     assert "48.85" not in text

@@ -21,6 +21,10 @@ from typing import IO, Any, Literal
 
 import pytest
 
+from discovery.hive import Hive
+from discovery.moderation import Decision
+from discovery.reporting import Target
+from discovery.request_quota import RequestQuota
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
@@ -50,7 +54,16 @@ RULES = {
     "Shards.person": Rule("hash", "never"),
     "Shards.friend_halves": Rule("hash", "never"),
     "Shards.blocks": Rule("hash", "never"),
+    "Shards.requests": Rule("hash", "always", 2 * DAY_S),
     "Shards.operation": Rule("string", "always", DAY_S),
+    "Shards.operations": Rule("zset", "always", DAY_S),
+    "Shards.mutes": Rule("hash", "never"),
+    "Shards.reports": Rule("hash", "always", 90 * DAY_S),
+    "Shards.case": Rule("hash", "always", 90 * DAY_S),
+    "cases": Rule("zset", "never"),
+    "moderation_log": Rule("stream", "never"),
+    "report_target": Rule("string", "always", 90 * DAY_S),
+    "sea_case": Rule("hash", "always", 90 * DAY_S),
     "world": Rule("hash", "never"),
     "workers": Rule("hash", "never"),
     "demo_ready": Rule("string", "always", DAY_S),
@@ -58,6 +71,8 @@ RULES = {
     "leader": Rule("string", "never"),
     "fence": Rule("string", "never"),
     "leases": Rule("hash", "never"),
+    "tombstones": Rule("hash", "never"),
+    "erasing": Rule("hash", "never"),
     "checkpoint": Rule("hash", "never"),
     "checkpoint_chunk": Rule("string", "sometimes", HOUR_S),
     "sea_index": Rule("hash", "never"),
@@ -85,10 +100,11 @@ PARAMETERS = {
     "person": f"(?:person )?{_ID}",
     "purpose": "[a-z]+",
     "key_hash": _HEX_16,
-    "tag": r"s\d\d|shake",
+    "tag": r"s\d\d|shake|sea",
     "version": r"[A-Za-z0-9-]+",
     "index": r"\d+",
     "bottle_id": _HEX_32,
+    "report_id": _HEX_32,
     "operation_hash": _HEX_32,
     "brand": _ID,
 }
@@ -245,6 +261,38 @@ def every_feature() -> list[Act]:
     ]
 
 
+async def run_moderation(product: Product) -> None:
+    """A person and a bottle reported, decided and appealed against."""
+    hive = product.workers[0].hive
+    users = [user for user in hive.people.ids if hive.presence.is_live(slot_of(hive, user), hive.now_ms)][:2]
+    thrown = await hive.bottles.throw(users[0], "report me", "x", None)
+    bottle = (await hive.bottles.pick(users[1], "to report")).bottle
+    found = thrown.bottle_id if bottle is None else bottle.bottle_id
+    for target in (Target("user", users[0]), Target("bottle", found)):
+        report_id = await hive.reports.report(users[1], f"of {target.name}", target, "spam", "")
+        await hive.moderation.decide(Decision("admin", report_id, "suspend"))
+    await hive.moderation.appeal(users[0], "why?")
+    for target_id in ("someone", "else"):
+        await hive.reports.report(users[1], target_id, Target("user", target_id), "spam", "")
+    third = next(user for user in hive.people.ids if user not in users)
+    await hive.reports.report(third, "third", Target("user", users[1]), "spam", "")
+
+
+async def run_rights(product: Product) -> None:
+    """A friendship asked for where requests are counted; a person mutes another, and a third one is erased."""
+    hive = product.workers[0].hive
+    await RequestQuota(hive.people, hive.writer, on=True).take("asking", "asked")
+    await hive.safety.mute("muting", "muted")
+    await hive.safety.block("erased", "other")
+    await hive.erasure.erase("erased", int(1000 * time.time()))
+
+
+def slot_of(hive: Hive, user: str) -> int:
+    slot = hive.people.slot(user)
+    assert slot is not None
+    return slot
+
+
 async def run_stores(product: Product) -> None:
     """A brand, its key, two imports; an import that ended before its set was made current; a change not yet told."""
     stores = product.workers[0].hive.stores
@@ -306,6 +354,8 @@ async def test_no_other_key_ever_appears(footing: Footing, footing_state: State,
     try:
         await run_acts(product, every_feature())
         await run_stores(product)
+        await run_moderation(product)
+        await run_rights(product)
         wrong, seen = await faults(footing_state, shards)
     finally:
         await product.close()

@@ -11,7 +11,7 @@ import orjson
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.presence import Presence
-from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report, pack, unpack
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, JUMP, OWN, Report, pack, unpack
 from discovery.safety import Blocks
 from discovery.sealed import Sealer
 from discovery.shard_packing import ShardState
@@ -27,7 +27,9 @@ EPOCH_MS = 900_000
 STRANGER_EPOCH_MS = 3 * EPOCH_MS
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
 USERS = [f"u{n}" for n in range(14)]
+ZONE = cells.cell_of(48.8566, 2.3522, 5)
 CELLS8 = [int(cell) for cell in cells.disk(cells.cell_of(48.8566, 2.3522, 8), 6000.0)[0]][::7]
+ELSEWHERE = next(cells.parent(cell, 5) for cell in CELLS8 if cells.parent(cell, 5) != ZONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,28 @@ class Folded:
         if entry.kind == "r":
             self.presence.fold_reports(unpack(pack(content)), now_ms, shard)
         elif entry.kind == "s":
-            self.presence.refresh_one(self.people.fold_settings(content, now_ms), now_ms)
+            self.fold_settings(content, now_ms)
         elif entry.kind == "f":
             self.friendships.fold(orjson.dumps(content), now_ms)
         elif entry.kind == "x":
             pair = self.blocks.fold(orjson.dumps(content), now_ms)
             if pair is not None:
                 self.friendships.decline(*pair, now_ms)
+        elif entry.kind == "m":
+            self.people.fold_mute(content)
         elif entry.kind == "c":
             self.presence.fold_clear(content, now_ms)
+            self.friendships.precise.end_all(self.people.slot_or_new(content))
+        elif entry.kind == "p":
+            self.friendships.precise.fold_share(orjson.dumps(content), now_ms)
+        elif entry.kind == "l":
+            self.friendships.precise.fold_cells(orjson.dumps(content), now_ms)
+
+    def fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
+        hidden = not self.people.visibility_at(self.people.slot_or_new(change["u"]), now_ms)
+        slot = self.people.fold_settings(change, now_ms)
+        self.presence.refresh_one(slot, now_ms)
+        self.friendships.fold_settings(slot, now_ms, was_hidden=hidden)
 
     def replay(self, shard: int, entries: Iterable[Entry], epoch_ms: int = EPOCH_MS) -> None:
         """Fold a part of one shard's feed, which crosses its edges alone."""
@@ -72,6 +87,7 @@ class Folded:
             self.fold(shard, entry)
 
     def snapshot(self, shard: int, now_ms: int = START_MS) -> Snapshot:
+        """``now_ms`` in front of the end of every precise share, so that none is left out."""
         epochs = self.presence.edges(shard).epochs
         where = place(now_ms, epochs.epoch_ms if epochs else 0)
         return self.sharded.snapshot(shard, where, self.sharded.room(shard))
@@ -98,9 +114,21 @@ class Folded:
                 found.setdefault(ids[slot], {})[name] = int(column[slot])
         for slot, person in self.people.persons.items():
             found.setdefault(ids[slot], {})["person"] = person
+        for slot, zones in self.people.quiet_zones.standing().items():
+            found.setdefault(ids[slot], {})["quiet zones"] = zones
+        for slot, others in self.people.mutes.standing().items():
+            found.setdefault(ids[slot], {})["mutes"] = others
         for slot, until in self.people.suspensions.items():
-            if max(until.values(), default=0) > self.presence.stranger_edge_ms:
-                found.setdefault(ids[slot], {})["suspensions"] = until
+            lasting = {key: end_ms for key, end_ms in until.items() if end_ms > self.presence.stranger_edge_ms}
+            if lasting:
+                found.setdefault(ids[slot], {})["suspensions"] = lasting
+        crossed_ms = max(self.presence.edges(shard).edge_ms for shard in self.people.shards.all())
+        for slot, precise in self.friendships.precise.standing(crossed_ms).items():
+            shares = {ids[other]: share for other, share in precise.shares.items()}
+            found.setdefault(ids[slot], {})["precise"] = (precise.cell, shares)
+        for slot, today in self.people.shown.items():
+            if today.day >= self.presence.stranger_edge_ms // 86_400_000:
+                found.setdefault(ids[slot], {})["was shown"] = (today.day, {ids[other] for other in today.others})
         for slot, shown in self.friendships.standing().items():
             found.setdefault(ids[slot], {})["shows"] = {ids[other]: half for other, half in shown.items()}
         for slot, names in self.blocks.standing().items():
@@ -122,13 +150,17 @@ class Folded:
                 "in crowd": slot in crowd,
                 "adult": self.people.is_adult(slot),
                 "visibility": self.people.visibility_at(slot, now_ms),
+                "quiet": self.presence.in_quiet_zone(slot),
                 "accounts": self.named(self.people.accounts(slot)),
                 "list": self.friendships.listed(slot, now_ms),
+                "precise": self.friendships.shares_precisely(slot, now_ms),
                 "friends": self.named(self.friendships.friends(slot)),
                 "hidden": self.named(self.friendships.hidden_between(slot)),
                 "blocked names": self.blocks.names(slot),
                 "blocked": self.named(self.blocks.either_way(slot)),
                 "newest": self.by_newest(slot),
+                "muted": self.named(self.people.muted(slot)),
+                "withheld": slot in self.people.withheld("nearby", now_ms),
             }
         return told
 
@@ -171,7 +203,21 @@ class History:
 
     def act(self, user: str) -> tuple[str, Any]:
         kind = self.draws.choice(
-            ["reports"] * 4 + ["shake", "settings", "settings", "app", "half", "half", "block", "clear"]
+            ["reports"] * 4
+            + [
+                "shake",
+                "settings",
+                "settings",
+                "app",
+                "half",
+                "half",
+                "share",
+                "share",
+                "block",
+                "clear",
+                "mute",
+                "moderated",
+            ]
         )
         return getattr(self, f"_{kind}")(user)  # type: ignore[no-any-return]
 
@@ -184,7 +230,9 @@ class History:
         return "r", [self._report(user, 0)]
 
     def _report(self, user: str, ttl_ms: int) -> Report:
-        flags = self.draws.choice([0, OWN, OWN, CLAIM_TOLD | CLAIM_KNOWN]) | CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
+        flags = (
+            self.draws.choice([0, OWN, OWN, CLAIM_TOLD | CLAIM_KNOWN, JUMP]) | CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
+        )
         expiry_ms = self.now_ms + ttl_ms if ttl_ms else 0
         return Report(user, self.draws.choice(CELLS8), expiry_ms, flags if ttl_ms else flags & ~OWN)
 
@@ -197,6 +245,8 @@ class History:
             change["bottles"] = self.draws.random() < 0.7
         if self.draws.random() < 0.3:
             change["person"] = self.draws.choice(["human", "other human", f"only {user}"])
+        if self.draws.random() < 0.3:
+            change["quiet_zones"] = self.draws.choice([[], [ZONE], [ZONE, ELSEWHERE], [ELSEWHERE]])
         return "s", change
 
     def _app(self, user: str) -> tuple[str, Any]:
@@ -210,10 +260,24 @@ class History:
         until_ms = self.now_ms + 2 * EPOCH_MS if precision == "near" else 0
         return "f", [[user, other, precision, until_ms, self.draws.random() < 0.2]]
 
+    def _share(self, user: str) -> tuple[str, Any]:
+        if self.draws.random() < 0.5:
+            cell = cells.cell_of(48.8566, self.draws.uniform(2.35, 2.36), 11)
+            return "l", [[user, self.draws.choice([cell, cell, 0])]]
+        other = self.draws.choice([other for other in USERS if other != user])
+        return "p", [user, other, self.now_ms + self.draws.choice([EPOCH_MS, 80_000_000]), self.now_ms]
+
     def _block(self, user: str) -> tuple[str, Any]:
         other = self.draws.choice([other for other in USERS if other != user])
         name = self.draws.choice([other, other, f"bottle:{self.draws.randrange(3)}"])
         return "x", [user, name, self.draws.choice([other, other, None])]
+
+    def _mute(self, user: str) -> tuple[str, Any]:
+        return "m", [user, self.draws.choice([*USERS, "unknown"]), self.draws.random() < 0.7]
+
+    def _moderated(self, user: str) -> tuple[str, Any]:
+        until_ms = self.draws.choice([0, self.now_ms + 1000, self.now_ms + 10**12])
+        return "s", {"u": user, "moderated": {self.draws.choice(["hold", "moderator nearby"]): until_ms}}
 
     def _clear(self, user: str) -> tuple[str, Any]:
         return "c", user

@@ -30,13 +30,16 @@ class Shelf:
         self.scripts: list[tuple[str, set[str]]] = []
         self.waits: list[tuple[str, int, bytes]] = []
 
-    async def run(self, script: Script, names: Sequence[str], args: Sequence[bytes | str | int]) -> list[bytes]:
-        ops = {str(op) for op in args[2::4]}
+    async def run(
+        self, script: Script, names: Sequence[str], args: Sequence[bytes | str | int], *, of: Sequence[str]
+    ) -> list[bytes]:
+        ops = {str(op) for op in args[3::4]}
         act = self.between.pop(ops.copy().pop(), None)
         if act is not None:
             await act()
         self.scripts.append((names[0], ops))
-        return cast(list[bytes], await self.state.run(script, names, args))
+        tombstones = keys.tombstones(keys.shard_tag(self.shards.of(of[0])))
+        return cast(list[bytes], await self.state.run(script, [*names, tombstones], [*args, 0]))
 
     async def folded(self, user: str, raw_id: bytes) -> None:
         self.waits.append(("folded", self.shards.of(user), raw_id))

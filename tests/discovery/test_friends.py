@@ -1,5 +1,6 @@
 """Rules of friendships and blocks that only show over time, or when acts of a person and of the app meet."""
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -141,3 +142,15 @@ async def test_two_names_for_one_person_are_two_blocks(world: World) -> None:
             assert (await bob.get("/v1/nearby")).json()["people"] == []
             await ann.delete(f"/v1/me/blocks/{name}")
         assert len((await bob.get("/v1/nearby")).json()["people"]) == 1
+
+
+async def test_who_shows_and_unfriends_at_once_is_answered(world: World) -> None:
+    """Both are folded before either is answered."""
+    friends, safety = world.hive.friends, world.hive.safety
+    for other in ("bob", "bea"):
+        shown, *_ = await asyncio.gather(
+            friends.show("ann", other, "city", None, "adult"),
+            friends.unfriend("ann", other),
+            safety.block("ann", other),
+        )
+        assert (shown.user, shown.state, shown.i_show, shown.shows_me) == (other, "requested", "city", None)

@@ -9,14 +9,15 @@ import orjson
 import pytest
 
 from discovery import reports
+from discovery.exposure import DAY_MS, Exposure, Look, pack_looks
 from discovery.people_fold import PeopleFold
 from discovery.presence import Presence
-from discovery.reports import OWN, Report, pack
+from discovery.reports import CLAIM_TOLD, LIFE_SHIFT, OWN, Report, pack
 from tests.discovery.histories import CELLS8, EPOCH_MS, START_MS, Entry, Folded, History
 
 HISTORIES = 12
 ACTS = 150
-_AS_JSON = {"s", "f", "x"}
+_AS_JSON = {"s", "f", "x", "p", "l", "m"}
 
 
 class InRuns:
@@ -149,3 +150,33 @@ def test_broken_reports_are_left_out_of_a_run_and_a_later_version_ends_it() -> N
         worker.fold.fold(0, "r", b"\xff" + pack([])[1:], START_MS)
     worker.fold.settle()
     assert worker.all.presence.pending[0] == CELLS8[1]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_who_came_back_by_a_report_just_before_has_looked(settled: bool) -> None:
+    """Reports wait in a run for as long as nothing else is read, which differs between workers; looks must not."""
+    folded = InRuns(1)
+    name = folded.all.people.tombstones.name("ann")
+    for kind, content in (("s", {"u": "ann", "bottles": True}), ("e", ["ann", name, START_MS, 1])):
+        folded.fold.fold(0, kind, orjson.dumps(content), START_MS)
+    own = Report("ann", CELLS8[0], START_MS + EPOCH_MS, OWN | CLAIM_TOLD | 1 << LIFE_SHIFT)
+    folded.fold.fold(0, "r", pack([own]), START_MS)
+    if settled:
+        folded.fold.settle()
+    folded.fold.fold(0, "v", pack_looks([Look("ann", START_MS, True, 7, ("bob",))]), START_MS)
+    folded.fold.settle()
+    slot = folded.all.people.slot_or_new("ann")
+    assert Exposure(folded.all.people).has_looked(slot, START_MS)
+
+
+def test_whom_new_accounts_were_shown_is_forgotten_on_the_next_day() -> None:
+    folded = InRuns(1)
+    day = START_MS // DAY_MS
+    folded.fold.announce(0, EPOCH_MS)
+    for user, at_ms in (("ann", START_MS), ("bea", START_MS + DAY_MS)):
+        folded.fold.fold(0, "v", pack_looks([Look(user, at_ms, True, 7, ("bob",))]), at_ms)
+    shown = folded.all.people.shown
+    assert folded.fold.cross_together(START_MS + EPOCH_MS)
+    assert len(shown) == 2
+    assert folded.fold.cross_together((day + 1) * DAY_MS)
+    assert [folded.all.people.ids[slot] for slot in shown] == ["bea"]

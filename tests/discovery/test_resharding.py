@@ -18,6 +18,8 @@ from discovery.store.client import State
 from discovery.store.copying import Copy
 from discovery.store.feed import Follower
 from discovery.store.hive_time import Tick, pack_tick
+from discovery.store.records import Record
+from tests.contract.test_keys import arguments, functions, named
 from tests.discovery.histories import EPOCH_MS, USERS, Entry, Folded, History, place
 from tests.footings import Footing, footing_of
 
@@ -70,6 +72,28 @@ def test_facts_tell_states_apart(seed: int) -> None:
             changed = unpack(one.packed(0))
             getattr(changed, name).pop()
             assert facts(changed) != before
+
+
+def test_each_key_of_a_person_goes_to_their_shard_and_each_of_a_shard_is_thought_of() -> None:
+    """A function of ``keys.py`` that is new fails here until a copy knows what becomes of its keys."""
+    plan, one, many = Resharding(COUNT, time.monotonic), keys.Shards(1), keys.Shards(COUNT)
+    of_a_shard = {}
+    for name, function in functions().items():
+        wanted = arguments(function)
+        special = {"user": "an:odd:one", "person": "person an:odd:one", "tag": "s00", "index": 3}
+        values = {each: special.get(each, "f" * 32) for each in wanted}
+        before, after = named(name, one, values).encode(), named(name, many, values).encode()
+        kept = [record.key for record in plan.record(Record(before, "string", -1, (b"1",)))]
+        if name.startswith("Shards."):
+            assert kept == [after] != [before], name
+        elif wanted[:1] == ["tag"]:
+            of_a_shard[name] = len(kept)
+        else:
+            assert kept == [before], name
+    beginning = {"checkpoint": 0, "checkpoint_chunk": 0, "cases": 0}  # made by `finish`
+    never = {"feed": 1, "leader": 1, "leases": 1, "moderation_log": 1}  # streams, and what no copy reads
+    jobs = {"erasing": 1}  # any leader can do them
+    assert of_a_shard == {**beginning, **never, **jobs, "fence": COUNT, "tombstones": COUNT}
 
 
 # --- the whole copy ---
@@ -158,9 +182,13 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
     await state.call("SET", keys.fence("s00"), 41)
     await state.call("SET", "{stores}:else", "1")
     one, many = keys.Shards(1), keys.Shards(COUNT)
+    await state.call("HSET", keys.tombstones("s00"), "name", "1|7")
+    waiting = {f"u:{user}": number for number, user in enumerate((*USERS, "an:odd:one"))}
+    await state.call("ZADD", keys.cases("s00"), *(part for name, us in waiting.items() for part in (us, name)))
     for user in (*USERS, "an:odd:one"):
         for names in (one.person, one.friend_halves, one.blocks):
             await state.call("HSET", names(user), "of", user)
+        await state.call("ZADD", one.operations(user), 9, one.operation(user, "shake", "0f"))
         await state.call("SET", one.operation(user, "shake", "0f"), user, "PX", 3_600_000)
     cut = draws.randrange(1, ACTS) if checkpoint else 0
     await write_feed(state, history.feeds[0][:cut])
@@ -187,16 +215,25 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
         operation = many.operation(user, "shake", "0f")
         assert await target.call("GET", operation) == user.encode()
         assert 3_000_000 < await target.call("PTTL", operation) <= 3_600_000
+        assert await target.call("ZRANGE", many.operations(user), 0, -1) == [operation.encode()]
+    queues = 0
     newest = (await state.call("XREVRANGE", keys.feed("s00"), "+", "-", "COUNT", 1))[0][0]
     for shard in many.all():
         tag = keys.shard_tag(shard)
         assert await target.call("GET", keys.fence(tag)) == b"41"
+        assert await target.call("HGET", keys.tombstones(tag), "name") == b"1|7"
+        queue = await target.call("ZRANGE", keys.cases(tag), 0, -1)
+        queues += bool(queue)
+        for name in map(bytes.decode, queue):
+            assert many.of(name[2:]) == shard
+            assert float(await target.call("ZSCORE", keys.cases(tag), name)) == waiting.pop(name)
         assert not await target.call("EXISTS", keys.leader(tag))
         [(only, fields)] = await target.call("XRANGE", keys.feed(tag), "-", "+")
         assert (only, fields[1]) == (newest, b"t")
-    assert done.keys == 15 * 4 + 2
+    assert not waiting
+    assert done.keys == 15 * 5 + 3, "the queue of cases is made at the end"
     chunks = sum([1 async for page in transfer.scan(target) for record in page.records if b":cp:" in record.key])
-    assert await transfer.count_keys(target) == 1 + 15 * 4 + 1 + 3 * COUNT + chunks
+    assert await transfer.count_keys(target) == 1 + 15 * 5 + 1 + queues + 4 * COUNT + chunks
 
 
 async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:

@@ -109,7 +109,8 @@ def test_room_that_has_become_too_small_is_replaced() -> None:
 def test_no_column_is_forgotten() -> None:
     """A new one is either folded, and then packed, or follows from others."""
     folded = Folded(1)
-    for part, follows in ((folded.people, {"hashes", "shard"}), (folded.presence, {"shown_until_ms", "_in_crowd"})):
+    own = {"hashes", "shard", "lives", "erased_ms"}
+    for part, follows in ((folded.people, own), (folded.presence, {"shown_until_ms", "_in_crowd"})):
         columns = {name for name, value in vars(part).items() if isinstance(value, np.ndarray)}
         assert columns == {*part.FOLDED, *follows}
     assert {*People.FOLDED, *Presence.FOLDED} == set(COLUMNS)
@@ -139,7 +140,8 @@ def test_people_without_any_fact_are_not_written() -> None:
     folded.people.fold_settings({"u": "cleo", "suspended": {"nearby": START_MS + STRANGER_EPOCH_MS}}, START_MS)
     folded.presence.on_time(START_MS, 900_000)
     state = unpack(folded.packed(0))
-    assert state.ids == ["ann", "cleo"], "bob's suspension has ended"
+    assert state.ids == ["ann", "bob", "cleo"], "bob took part, though his suspension has ended"
+    assert [who for who, _ in state.suspensions] == [2]
     assert state.mentioned == []
 
 

@@ -21,8 +21,20 @@ PAGE = ROOT / "docs" / "reliability.md"
 KEPT = ROOT / "docs" / "fault-runs.jsonl"
 BEGINS = "<!-- results: written by python -m tests.faults.page -->"
 ENDS = "<!-- end of results -->"
-LOSSES = ("lost", "phantom", "back", "double", "half", "twice", "moved", "divergences")  # what must be 0
-_LEVELS = ("writers", "connections", "descriptors", "headroom_mb", "bytes", "bodies", "acts", "steps", "shards")
+LOSSES = ("lost", "phantom", "back", "double", "half", "twice", "moved", "divergences", "shown", "revived")
+"""What must be 0."""
+_LEVELS = (
+    "writers",
+    "lanes",
+    "connections",
+    "descriptors",
+    "headroom_mb",
+    "bytes",
+    "bodies",
+    "acts",
+    "steps",
+    "shards",
+)
 """Sizes that do not add up: the largest is shown."""
 _SEEDS = 3
 _HEADS = (

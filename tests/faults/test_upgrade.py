@@ -68,7 +68,10 @@ async def test_an_older_world_answers_as_it_did(state: State, tmp_path: Path) ->
             async with world.client(user) as client:
                 answer = await client.get(path)
             assert answer.status_code == status, (asked, answer.text)
-            assert (answer.json() if status == 200 else answer.json()["code"]) == body, asked
+            found = answer.json() if status == 200 else answer.json()["code"]
+            if isinstance(found, dict):  # later versions may say more
+                found = {name: value for name, value in found.items() if name in body}
+            assert found == body, asked
     finally:
         await hive.stop()
 

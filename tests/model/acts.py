@@ -74,7 +74,7 @@ def _settings(draws: random.Random) -> dict[str, Any]:
 
 
 def _friend(draws: random.Random) -> dict[str, Any]:
-    precision = draws.choice(("near", "near", "area", "area", "city", "hidden", "precise"))
+    precision = draws.choice(("near", "near", "area", "area", "city", "hidden"))
     until_s = draws.choice((None, None, None, None, 3600, 30 * 86_400, 30 * 86_400 + 1, 0))
     return {"v": _other(draws), "precision": precision, "until_s": until_s, "both": draws.random() < 0.6}
 

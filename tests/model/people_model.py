@@ -283,8 +283,6 @@ class PeopleModel:
         self.claims[user] = self.tokens[user].age
         if user == other:
             raise invalid()
-        if precision == "precise":
-            raise Refusal(422, "not_available")
         if precision != "near" and until_ms is not None:
             raise invalid()
         if precision == "near":

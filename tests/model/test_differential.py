@@ -103,7 +103,7 @@ def _never_lapses(people: People, slot: int, now_ms: int) -> int:
 
 
 def _one_way(blocks: Blocks, slot: int) -> set[int]:
-    return {block.blocked for block in blocks._names.get(slot, {}).values()}
+    return {block.blocked for block in blocks._names.of(slot).values()}
 
 
 @pytest.mark.parametrize(

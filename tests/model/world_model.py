@@ -143,6 +143,7 @@ class WorldModel(PeopleModel):
             "published": shown_cell(self.cell_at(user, "area")),
             "finest": self._finest(user),
             "visibility": self.visibility(user),
+            "in_quiet_zone": False,
         }
 
     def _finest(self, user: str) -> Any:

@@ -9,7 +9,7 @@ local excluded = set_of(8)
 sweep()
 settle(id)
 
-local b = redis.call('HMGET', BOTTLE, 'state', 'author', 'holder', 'person')
+local b = redis.call('HMGET', BOTTLE, 'state', 'author', 'holder', 'person', 'hid')
 local state, author, holder = b[1], b[2], b[3]
 
 local function stranger()
@@ -17,11 +17,16 @@ local function stranger()
   return {'none'}
 end
 
+-- Frozen for both while a moderator is to look, and for a side that reported the thread itself.
+local function frozen(side)
+  return state == 'm' or string.find(b[5] or '', side, 1, true)
+end
+
 -- A holder who is blocked by the author reads what a lapsed hold reads.
 local function not_theirs()
   if not state or state == 'd' then return {'none'} end
-  if author == caller then return holder and excluded[holder] and state ~= 'p' and {'none'} or nil end
-  if holder == caller then return excluded[author] and {'conflict'} or nil end
+  if author == caller then return holder and (excluded[holder] or frozen('a')) and state ~= 'p' and {'none'} or nil end
+  if holder == caller then return (excluded[author] or frozen('h')) and {'conflict'} or nil end
   return stranger()
 end
 

@@ -8,8 +8,9 @@
 -- KEYS[2] holds: zset id -> when the hold lapses (ms). KEYS[3] ends: zset id -> when it ends, or is buried (ms).
 --
 -- States of a bottle hash: 'f' floats (at 'pos', which says nothing in another state), 'p' picked (has holder, hperson,
--- until), 'a' answered, 'e' ended, 'd' deleted by its author. Only 'f' is in the index, only 'p' in holds; 'f', 'p', 'a'
--- and 'e' are in ends.
+-- until), 'a' answered, 'e' ended, 'd' deleted by its author, 'm' held for a moderator (what it 'was': f, a or e). Only
+-- 'f' is in the index, only 'p' in holds; all but 'd' are in ends. 'hid' names the sides ('a' author, 'h' holder) that
+-- reported a thread: it is hidden from them.
 
 local INDEX, HOLDS, ENDS = KEYS[1], KEYS[2], KEYS[3]
 local SWEEP = 16              -- lapsed holds, and ended bottles, that one script handles: bounds its time
@@ -69,6 +70,7 @@ end
 local function end_bottle(id, state, pos)
   if state == 'f' then leave_index(tonumber(pos)) end
   redis.call('HSET', bottle_key(id), 'state', 'e')
+  redis.call('HDEL', bottle_key(id), 'was')
   redis.call('ZADD', ENDS, now + DAY, id)
   redis.call('PEXPIREAT', bottle_key(id), whole(now + DAY + HOUR))
   redis.call('PEXPIREAT', replies_key(id), whole(now + DAY + HOUR))
@@ -81,16 +83,35 @@ local function bury(id, author, holder)
   if holder then redis.call('ZREM', mine_key(holder), 'p' .. id) end
 end
 
+-- A bottle that was reported too often is out of everybody's sight, until a moderator decides or it ends: a thread is
+-- then buried at once, for the case has its text. While nobody answered, its author sees it float and end as before.
+local function hold_for_moderation(id, state, holder)
+  if state == 'f' then leave_index(tonumber(redis.call('HGET', bottle_key(id), 'pos'))) end
+  if state == 'p' then
+    redis.call('ZREM', HOLDS, id)
+    redis.call('ZREM', mine_key(holder), 'p' .. id)
+    redis.call('HDEL', bottle_key(id), 'holder', 'hperson', 'until')
+    state = 'f'
+  end
+  redis.call('HSET', bottle_key(id), 'state', 'm', 'was', state)
+  if state == 'f' then
+    local ends = tonumber(redis.call('HGET', bottle_key(id), 'ends'))
+    redis.call('PEXPIREAT', bottle_key(id), whole(ends + 2 * DAY))
+  end
+end
+
 -- Bring one bottle up to `now`: a hold lapses, with the bottle's end at the latest; then a bottle past its end ends, or
 -- one that ended a day ago is buried.
 local function settle(id)
-  local b = redis.call('HMGET', bottle_key(id), 'state', 'until', 'ends', 'holder', 'author')
+  local b = redis.call('HMGET', bottle_key(id), 'state', 'until', 'ends', 'holder', 'author', 'was')
   local state = b[1]
   if state == 'p' and math.min(tonumber(b[2]), tonumber(b[3])) <= now then
     to_sea(id, b[4])
     state = 'f'
   end
-  if state and state ~= 'e' and state ~= 'd' and tonumber(b[3]) <= now then
+  if state == 'm' and b[6] ~= 'f' then
+    if tonumber(b[3]) <= now then bury(id, b[5], b[4]) end
+  elseif state and state ~= 'e' and state ~= 'd' and tonumber(b[3]) <= now then
     end_bottle(id, state, redis.call('HGET', bottle_key(id), 'pos'))
   elseif not state or state == 'e' then
     local due = redis.call('ZSCORE', ENDS, id)
@@ -143,7 +164,10 @@ end
 
 -- What the worker renders a bottle from: fields, then its replies ('a' or 'h', ms in 13 digits, text).
 local function record(id)
-  local fields = redis.call('HMGET', bottle_key(id), 'state', 'author', 'holder', 'text', 'lang', 'at', 'backs')
+  local fields = redis.call('HMGET', bottle_key(id), 'state', 'author', 'holder', 'text', 'lang', 'at', 'backs', 'hid',
+    'was')
+  local was = table.remove(fields)
+  if fields[1] == 'm' and was == 'f' then fields[1] = 'f' end
   local answered = fields[1] == 'a' or fields[1] == 'e'
   local replies = answered and redis.call('LRANGE', replies_key(id), 0, -1) or {}
   return {id, fields, replies}

@@ -1,7 +1,8 @@
 -- Halves of friendships that the app's backend asks about, adds, removes or takes back; owners of one shard, one entry.
 -- KEYS: feed, then for each half: halves of its owner, blocks of its owner.
--- ARGV: for each half: owner, other, op, guardian ('0' or '1'). Ops:
---   check   'ok', or 'declined_by_person' when the owner declined, hides or blocks the other; changes nothing
+-- ARGV: how many halves a person may have; then for each half: owner, other, op, guardian ('0' or '1'). Ops:
+--   check   'ok', 'declined_by_person' when the owner declined, hides or blocks the other, or 'too_many_friends' when the
+--           owner has no room for another half; changes nothing
 --   add     as check, and if 'ok' the half stands: 'new' if there was none, 'changed' if a guardian vouched, or 'same'
 --   remove  the half is gone, unless the person declined, which stays: 'changed' or 'same'
 --   undo    of an add that said 'new': the half is gone if it still is what add wrote: 'changed' or 'same'
@@ -19,17 +20,27 @@ local function tell(owner, other, precision, ends, guardian)
   records[#records + 1] = cjson.encode({owner, other, precision, tonumber(ends), guardian == '1'})
 end
 
-local function declined(halves, blocks, other)
-  local old = parts(redis.call('HGET', halves, other))
-  if old == 'declined' or old == 'hidden' then
-    return true
-  end
-  for _, person in ipairs(redis.call('HVALS', blocks)) do
-    if person == other then
-      return true
+-- Whom the owner of ``blocks`` blocked, read once: nothing here changes it, and one owner may have many rows.
+local blocked = {}
+local function blocked_in(blocks)
+  if not blocked[blocks] then
+    blocked[blocks] = {}
+    for _, person in ipairs(redis.call('HVALS', blocks)) do
+      blocked[blocks][person] = true
     end
   end
-  return false
+  return blocked[blocks]
+end
+
+-- Why the half may not stand; nil when it may.
+local function refusal(halves, blocks, other)
+  local old = parts(redis.call('HGET', halves, other))
+  if old == 'declined' or old == 'hidden' or blocked_in(blocks)[other] then
+    return 'declined_by_person'
+  end
+  if not old and redis.call('HLEN', halves) >= tonumber(ARGV[1]) then
+    return 'too_many_friends'
+  end
 end
 
 local function add(halves, owner, other, guardian)
@@ -50,14 +61,10 @@ end
 
 for i = 0, (#KEYS - 1) / 2 - 1 do
   local halves, blocks = KEYS[2 * i + 2], KEYS[2 * i + 3]
-  local owner, other, op, guardian = ARGV[4 * i + 1], ARGV[4 * i + 2], ARGV[4 * i + 3], ARGV[4 * i + 4]
+  local owner, other, op, guardian = ARGV[4 * i + 2], ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5]
   local status = 'same'
   if op == 'check' or op == 'add' then
-    if declined(halves, blocks, other) then
-      status = 'declined_by_person'
-    else
-      status = op == 'check' and 'ok' or add(halves, owner, other, guardian)
-    end
+    status = refusal(halves, blocks, other) or op == 'check' and 'ok' or add(halves, owner, other, guardian)
   else
     local half = redis.call('HGET', halves, other)
     local ours = half == 'area|0|' .. guardian

@@ -1,5 +1,5 @@
 -- First step of a shake: its idempotency row and the report that moves the person's state machine.
--- KEYS: operation row, feed, both of the person's tag. ARGV: fingerprint, row TTL in ms, packed report, hive time in ms.
+-- KEYS: operation row, feed, operations of the person (zset), all of the person's tag. ARGV: fingerprint, row TTL in ms, packed report, hive time in ms.
 -- Returns {'new' | 'repeat' | 'other', entry id, hive time of the first call in ms}.
 local row = redis.call('GET', KEYS[1])
 if row then
@@ -9,4 +9,8 @@ if row then
 end
 local entry = redis.call('XADD', KEYS[2], '*', 'k', 'r', 'd', ARGV[3])
 redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[4], 'PX', ARGV[2])
+local clock = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', tonumber(clock[1]) * 1000)
+redis.call('ZADD', KEYS[3], tonumber(clock[1]) * 1000 + tonumber(ARGV[2]), KEYS[1])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
 return {'new', entry, ARGV[4]}

@@ -1,0 +1,103 @@
+"""One page of the people around a viewer, as far as the caps on exposure let the viewer see them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discovery.exposure_caps import MOST_STRANGERS, ExposureCaps
+from discovery.presence import Presence
+from geo.crowd import Cells
+from geo.privacy import EDGES_PER_STRANGER_EDGE
+
+_LARGEST_CHUNK = 1 << 17  # members looked through at once for a viewer who is shown few of them
+
+Place = tuple[int, int]
+"""Band, and offset on the keyed circle."""
+
+
+class Members(NamedTuple):
+    """Slots int32[n], bands int32[n] and offsets uint64[n], in order."""
+
+    slots: NDArray[np.int32]
+    bands: NDArray[np.int32]
+    offsets: NDArray[np.uint64]
+
+    def some(self, which: NDArray[np.bool_] | slice) -> "Members":
+        """Those of a mask or slice."""
+        return Members(self.slots[which], self.bands[which], self.offsets[which])
+
+    @property
+    def last(self) -> Place:
+        """Where the last one stands."""
+        return int(self.bands[-1]), int(self.offsets[-1])
+
+
+class Around(NamedTuple):
+    """Where from, and without whom (sorted slots), somebody looks."""
+
+    viewer: int
+    bands: Sequence[Cells]
+    excluded: NDArray[np.int32]
+    now_ms: int
+
+
+class NearbyPages:
+    """Pages in the one order of the crowd; a cap leaves people out and changes no order, so that pages fit together."""
+
+    def __init__(self, presence: Presence, caps: ExposureCaps) -> None:
+        self._presence = presence
+        self._caps = caps
+
+    def page(self, around: Around, after: Place | None, limit: int) -> Members:
+        """Up to ``limit`` members behind ``after``, and one more if there is another."""
+        viewer, edge_ms = around.viewer, self._presence.stranger_edge_ms
+        found = self._drawn(around, after, limit + 1)
+        shown = self._caps.shown_to_young(viewer, edge_ms, around.now_ms)
+        if shown is None:
+            return found
+        new = [slot for slot in found.slots[:limit].tolist() if slot not in shown]
+        room = max(0, MOST_STRANGERS - len(shown))
+        self._caps.show(viewer, edge_ms, new[:room])
+        return found if len(new) <= room else self._among(around, shown.union(new[:room]), after, limit + 1)
+
+    def _all(self, around: Around, after: Place | None, count: int, shown_ms: NDArray[np.int64]) -> Members:
+        presence = self._presence
+        crowd, key = presence.crowd(around.now_ms), presence.viewer_key(around.viewer)
+        return Members(*crowd.page(around.bands, key, after, count, shown_ms, around.now_ms, around.excluded))
+
+    def _drawn(self, around: Around, after: Place | None, count: int) -> Members:
+        """Everybody, or for a thinned viewer those drawn for this epoch."""
+        shown_ms = self._presence.shown_until_ms
+        if not self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms):
+            return self._all(around, after, count, shown_ms)
+        parts, missing = [], count
+        while True:
+            chunk = min(64 + int(1.2 * missing / self._caps.share_drawn(self._stranger_epoch_ms)), _LARGEST_CHUNK)
+            members = self._all(around, after, chunk, shown_ms)
+            parts.append(members.some(self._mask(around, members.slots)))
+            missing -= len(parts[-1].slots)
+            if missing <= 0 or len(members.slots) < chunk:
+                return Members(*map(np.concatenate, zip(*parts, strict=True))).some(slice(count))
+            after = members.last
+
+    def _mask(self, around: Around, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+        edge_ms = self._presence.stranger_edge_ms
+        return self._caps.drawn(around.viewer, slots, edge_ms, self._stranger_epoch_ms)
+
+    @property
+    def _stranger_epoch_ms(self) -> int:
+        return EDGES_PER_STRANGER_EDGE * self._presence.epochs.epoch_ms
+
+    def _among(self, around: Around, only: set[int], after: Place | None, count: int) -> Members:
+        """Those of ``only`` (50 at most) who are shown now."""
+        slots = np.array(sorted(only), np.int32)
+        if self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms):
+            slots = slots[self._mask(around, slots)]
+        slots = slots[self._presence.shown_until_ms[slots] > around.now_ms]
+        if not slots.size:
+            return Members(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint64))
+        shown_ms = np.zeros_like(self._presence.shown_until_ms)
+        shown_ms[slots] = self._presence.shown_until_ms[slots]
+        return self._all(around, after, min(count, slots.size), shown_ms)
