@@ -146,6 +146,9 @@ class Product:
             tail = await feeds[0].tail()
             for feed in feeds:
                 await feed.folded(tail, _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):  # and takes a restored shard for whole in the loop's next turn
+            while not all(worker.hive.feeds.whole for worker in self.workers):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     # --- checkpoints ---
 
