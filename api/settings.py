@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from discovery.store.disk import sync_directory
+
 from .operator_keys import parse_operator_keys
 
 PREFIX = "NEARHIVE_"
@@ -319,14 +321,6 @@ def _make_secret(path: Path) -> None:
             os.link(draft, path)
         except FileExistsError:
             return
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         draft.unlink()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

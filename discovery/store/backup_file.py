@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import orjson
 
+from discovery.store.disk import sync_directory
 from discovery.store.records import Entry, Record, StreamEnd, batched, joined, parted
 
 FORMAT = 1
@@ -87,7 +88,7 @@ class BackupWriter:
         self._file.close()
         os.link(self._draft, self._path)  # unlike a rename it never replaces a file
         self._draft.unlink()
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
 
     def abandon(self) -> None:
         """Leave nothing behind. After ``commit`` nothing happens."""
@@ -102,14 +103,6 @@ class BackupWriter:
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
         self._file.write(data)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def verify(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

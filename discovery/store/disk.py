@@ -41,3 +41,12 @@ class Space:
 def is_full(error: OSError) -> bool:
     """Whether a write failed for lack of space or quota, and may succeed later."""
     return error.errno in NO_SPACE
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on disk: a new file is there after a loss of power only then. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from discovery.store.disk import sync_directory
+
 _LINE = re.compile(r"([0-9a-f]{32}) ([0-9a-f]{32}) (\d{1,15})")
 
 log = structlog.get_logger("nearhive.erasures")
@@ -57,7 +59,7 @@ class ErasureLog:
         finally:
             os.close(descriptor)
         if made:
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -67,11 +69,3 @@ def _write(descriptor: int, data: bytes) -> None:
         data = b"\n" + data
     if os.write(descriptor, data) != len(data):
         raise OSError("the log of erasures could not be written whole")
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
