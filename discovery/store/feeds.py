@@ -73,12 +73,14 @@ class Feeds:
         self.followers: list[Follower] = []
         self._in_step: set[int] = set()
         self._waiting_at: dict[int, int] = {}  # shard -> the edge before which its next entry waits
+        self._reached_ms = 0  # hive time when the last shard fell out of step: it must not stand back meanwhile
 
     def open(self) -> None:
         """Make the followers: the number of shards is known by now."""
         self.followers = [self._follower(shard) for shard in self.shards.all()]
         self._in_step.clear()
         self._waiting_at.clear()
+        self._reached_ms = 0
 
     async def start(self) -> None:
         """Restore every shard, however long the state is away."""
@@ -92,11 +94,15 @@ class Feeds:
 
     @property
     def now_ms(self) -> int:
-        """Hive time of this worker: what every shard has reached; at least the edge that all crossed together."""
+        """Hive time of this worker: what every shard has reached; at least the edge that all crossed together.
+
+        It never runs back. A shard that is restored passes its past again: a report to another shard judged by that
+        would expire, and a share or a hold end, by as much too early.
+        """
         if not self.followers:
             return 0
         edge_ms = min(self._people.edge_of(shard) for shard in self.shards.all())
-        return max(edge_ms, min(follower.now_ms for follower in self.followers))
+        return max(self._reached_ms, edge_ms, min(follower.now_ms for follower in self.followers))
 
     @property
     def epoch_ms(self) -> int:
@@ -161,6 +167,7 @@ class Feeds:
                 await asyncio.sleep(_RETRY_S)
 
     async def _restore_once(self, shard: int) -> None:
+        self._reached_ms = self.now_ms
         self._in_step.discard(shard)
         self._waiting_at.pop(shard, None)
         follower = self.followers[shard]

@@ -59,10 +59,12 @@ class Worker:
         self.people = Told()
         self.places: dict[int, tuple[Place, int]] = {}
         self.restored: list[int] = []
+        self.told_ms: list[int] = []  # hive time while a shard was restored
         self.feeds = Feeds(state, keys.Shards(SHARDS), self.people, self._restore, time.monotonic)
 
     async def _restore(self, shard: int) -> Place | None:
         self.restored.append(shard)
+        self.told_ms.append(self.feeds.now_ms)
         place, total = self.places.get(shard, (None, 0))
         self.people.sums[shard] = total
         self.people.edges[shard] = 0 if place is None else Epochs(EPOCH_MS).last_edge(place.now_ms)
@@ -177,6 +179,30 @@ async def test_a_shard_whose_place_is_lost_is_restored(state: State) -> None:
                 await asyncio.sleep(0.005)
         assert worker.people.sums == [5, 5, 30, 5]
         assert worker.restored[4:] == [2]
+
+
+async def test_hive_time_stands_while_a_shard_is_restored(state: State) -> None:
+    """Its checkpoint stands an epoch back: what another shard is told meanwhile must not be judged by that."""
+    worker = Worker(state)
+    for shard in range(SHARDS):
+        await tick(state, shard, 5 * EPOCH_MS)
+    async with worker.following():
+        checkpoint = worker.feeds.followers[2].place, 0
+        for shard in range(SHARDS):
+            await tick(state, shard, 6 * EPOCH_MS + 5)
+        await worker.at(6 * EPOCH_MS)
+        async with asyncio.timeout(5):
+            while worker.feeds.now_ms != 6 * EPOCH_MS + 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        worker.places[2], worker.told_ms = checkpoint, []
+        worker.feeds.doubt(2)
+        await add(state, 2, 30)
+        async with asyncio.timeout(5):
+            while not (worker.people.sums[2] == 30 and worker.feeds.restored):  # noqa: ASYNC110
+                worker.told_ms.append(worker.feeds.now_ms)
+                await asyncio.sleep(0)
+        assert worker.restored[4:] == [2]
+        assert set(worker.told_ms) == {6 * EPOCH_MS + 5}
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["the place stands", "the place was trimmed"])
