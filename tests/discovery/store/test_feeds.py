@@ -198,7 +198,7 @@ async def test_hive_time_stands_while_a_shard_is_restored(state: State) -> None:
         worker.feeds.doubt(2)
         await add(state, 2, 30)
         async with asyncio.timeout(5):
-            while not (worker.people.sums[2] == 30 and worker.feeds.restored):  # noqa: ASYNC110
+            while not (worker.people.sums[2] == 30 and worker.feeds.restored):
                 worker.told_ms.append(worker.feeds.now_ms)
                 await asyncio.sleep(0)
         assert worker.restored[4:] == [2]
