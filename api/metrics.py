@@ -21,6 +21,14 @@ _AT_WORK: tuple[tuple[str, str, Any], ...] = (
     ("streams", "Streams of this world: its shards, and the shakes", "livemax"),
     ("read_only", "1 while the disk of the embedded state is full", "livemax"),
 )
+_AT_EDGE = (
+    ("people", "People live at the last epoch edge, two significant digits"),
+    ("shakes", "Shakes in the epoch that ended at the last edge, two significant digits"),
+)
+_MODERATION = (
+    ("moderation_queue", "Cases that wait for a moderator"),
+    ("moderation_oldest_seconds", "Since when the oldest of them waits"),
+)
 _BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -81,40 +89,15 @@ class Metrics:
         self._seconds = Histogram(
             "nearhive_request_seconds", "Time to answer", ["operation"], buckets=_BUCKETS_S, registry=registry
         )
-        self._people = Gauge(
-            "nearhive_people",
-            "People live at the last epoch edge, two significant digits",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._shakes = Gauge(
-            "nearhive_shakes",
-            "Shakes in the epoch that ended at the last edge, two significant digits",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._lag = Gauge(
-            "nearhive_feed_lag_seconds",
-            "Since when the slowest worker has not folded all that stands in the feeds, in steps of 0.5 s",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._at_work = {
-            name: Gauge(f"nearhive_{name}", text, registry=registry, multiprocess_mode=mode)
-            for name, text, mode in _AT_WORK
-        }
-        self._waiting = Gauge(
-            "nearhive_moderation_queue",
-            "Cases that wait for a moderator",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._oldest = Gauge(
-            "nearhive_moderation_oldest_seconds",
-            "Since when the oldest of them waits",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
+
+        def gauge(name: str, text: str, mode: Any) -> Gauge:
+            return Gauge(f"nearhive_{name}", text, registry=registry, multiprocess_mode=mode)
+
+        self._at_edge = [gauge(name, text, "livemostrecent") for name, text in _AT_EDGE]
+        lag = "Since when the slowest worker has not folded all that stands in the feeds, in steps of 0.5 s"
+        self._lag = gauge("feed_lag_seconds", lag, "livemax")
+        self._at_work = {name: gauge(name, text, mode) for name, text, mode in _AT_WORK}
+        self._moderation = [gauge(name, text, "livemostrecent") for name, text in _MODERATION]
         self._state_errors = Counter(
             "nearhive_state_errors", "Requests that the state did not answer", registry=registry
         )
@@ -132,8 +115,8 @@ class Metrics:
 
     def at_edge(self, people: int, shakes: int) -> None:
         """The two gauges change here only, and only coarsely, so that nobody's coming and going can be watched."""
-        self._people.set(two_digits(people))
-        self._shakes.set(two_digits(shakes))
+        for gauge, count in zip(self._at_edge, (people, shakes), strict=True):
+            gauge.set(two_digits(count))
 
     def at_work(self, found: AtWork) -> None:
         """How this worker stands, once a second."""
@@ -143,8 +126,8 @@ class Metrics:
 
     def moderation(self, waiting: int, oldest_s: int) -> None:
         """The queue of moderators, as it stands when somebody asks."""
-        self._waiting.set(waiting)
-        self._oldest.set(oldest_s)
+        for gauge, value in zip(self._moderation, (waiting, oldest_s), strict=True):
+            gauge.set(value)
 
     def state_error(self) -> None:
         """Count a request that the state did not answer."""

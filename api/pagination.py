@@ -1,6 +1,6 @@
 """Sealed cursors: what a list needs to go on, readable by this service only, bound to the list and the caller."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import orjson
@@ -36,3 +36,11 @@ class Cursors:
         if len(position) != len(kinds) or not all(type(one) is kind for one, kind in zip(position, kinds, strict=True)):
             raise BadCursor
         return list(position)
+
+    def page_of_names(
+        self, list_name: str, caller: str, names: Iterable[str], limit: int, cursor: str | None
+    ) -> tuple[list[str], str | None]:
+        """A page of ``names`` in their order as text, and ``next_cursor``. BadCursor as :meth:`open`."""
+        after = "" if cursor is None else str(self.open(list_name, caller, cursor, [str])[0])
+        left = sorted(name for name in names if name > after)
+        return left[:limit], self.seal(list_name, caller, left[limit - 1]) if len(left) > limit else None

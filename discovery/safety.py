@@ -187,8 +187,7 @@ class Safety:
         slot = self._people.slot(user)
         return () if slot is None else self._people.mutes.of(slot)
 
-    def listed(self, user: str, limit: int, after: str) -> tuple[list[str], str | None]:
-        """One page of the person's own list, and where the next one starts."""
+    def blocked(self, user: str) -> list[str]:
+        """Whom this account blocked, by the names of the person's own list."""
         slot = self._people.slot(user)
-        names = [] if slot is None else [name for name in self._blocks.names(slot) if name > after]
-        return names[:limit], names[limit - 1] if len(names) > limit else None
+        return [] if slot is None else self._blocks.names(slot)

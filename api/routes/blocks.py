@@ -45,8 +45,6 @@ async def get_blocks(
     caller: CurrentUser, hive: HiveDep, limit: LimitParam = 30, cursor: CursorParam = None
 ) -> BlocksOut:
     """Whom I blocked."""
-    cursors = Cursors(hive.sealer)
-    after = "" if cursor is None else str(cursors.open("blocks", caller.user, cursor, [str])[0])
-    names, last = hive.safety.listed(caller.user, limit, after)
-    following = None if last is None else cursors.seal("blocks", caller.user, last)
-    return BlocksOut(blocks=[BlockOut(user=name) for name in names], next_cursor=following)
+    names = hive.safety.blocked(caller.user)
+    page, following = Cursors(hive.sealer).page_of_names("blocks", caller.user, names, limit, cursor)
+    return BlocksOut(blocks=[BlockOut(user=name) for name in page], next_cursor=following)

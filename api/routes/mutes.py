@@ -44,8 +44,6 @@ async def delete_mute(user: UserPath, caller: CurrentUser, hive: HiveDep) -> Res
 @router.get("")
 async def get_mutes(caller: CurrentUser, hive: HiveDep, limit: LimitParam = 30, cursor: CursorParam = None) -> MutesOut:
     """Whom I muted."""
-    cursors = Cursors(hive.sealer)
-    after = "" if cursor is None else str(cursors.open("mutes", caller.user, cursor, [str])[0])
-    names = sorted(name for name in hive.safety.muted(caller.user) if name > after)
-    following = cursors.seal("mutes", caller.user, names[limit - 1]) if len(names) > limit else None
-    return MutesOut(mutes=[MuteOut(user=name) for name in names[:limit]], next_cursor=following)
+    names = hive.safety.muted(caller.user)
+    page, following = Cursors(hive.sealer).page_of_names("mutes", caller.user, names, limit, cursor)
+    return MutesOut(mutes=[MuteOut(user=name) for name in page], next_cursor=following)
