@@ -154,20 +154,27 @@ class Product:
 
     async def checkpoint(self, number: int, shards: list[int]) -> None:
         """A worker writes the checkpoints of some shards; the feed before the ones before is gone."""
+        for shard in shards:
+            for _ in range(_TRIES):
+                if await self._checkpointed(number, shard):
+                    break
+            else:
+                raise AssertionError("the checkpoint was not made current")
+            self.checkpoints += 1
+
+    async def _checkpointed(self, number: int, shard: int) -> bool:
+        """False when it was refused: on a busy Cluster a lead lapses, or a worker restores the shard meanwhile."""
         await self.sync()
         hive = self.workers[number].hive
-        for shard in shards:
-            token = await self._lead(keys.shard_tag(shard))
-            keeper = cast(StreamKeeper, SimpleNamespace(token=token))
-            feed = hive.feeds.followers[shard]
-            self._written += 1
-            name = f"{self._leader}-{self._written}"
-            writer = Checkpointer(self.state, shard, keeper, feed, hive._sharded, hive.presence, name, time.monotonic)
-            await writer._write(token)
-            current = await Checkpoints(self.state, keys.shard_tag(shard)).current()
-            assert current is not None
-            assert current.offset == feed.position, "the checkpoint was not made current"
-            self.checkpoints += 1
+        token = await self._lead(keys.shard_tag(shard))
+        keeper = cast(StreamKeeper, SimpleNamespace(token=token))
+        feed = hive.feeds.followers[shard]
+        self._written += 1
+        name = f"{self._leader}-{self._written}"
+        writer = Checkpointer(self.state, shard, keeper, feed, hive._sharded, hive.presence, name, time.monotonic)
+        await writer._write(token)
+        current = await Checkpoints(self.state, keys.shard_tag(shard)).current()
+        return current is not None and current.offset == feed.position
 
     async def _lead(self, tag: str) -> str:
         for _ in range(_TRIES):
