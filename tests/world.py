@@ -93,14 +93,14 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(state: State, data_dir: Path, start_ms: int = START_MS) -> AsyncIterator[World]:
-    """A started world at ``start_ms``."""
+async def open_world(state: State, data_dir: Path, start_ms: int = START_MS, **rules: Any) -> AsyncIterator[World]:
+    """A started world at ``start_ms``; ``rules``: fields of ``Rules``."""
     settings = load_settings(data_dir=data_dir, epoch_s=EPOCH_MS // 1000)
     draws = random.Random(7)
     hive = Hive(
         state,
         SECRET,
-        Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0),
+        Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, **rules),
         lambda: draws.getrandbits(32),
         draws.randbytes,
         time.monotonic,
