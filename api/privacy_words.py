@@ -34,7 +34,8 @@ AUDIENCES: Final = (
         "While you are visible to everyone, strangers see in which band of distance you are from them (under 3 km, "
         "3-5, 5-10, 10-20, 20-50 km), measured from cell to cell. Whoever tries, from several places or accounts, "
         "can learn your cell of about 5 square kilometres, and nothing finer. It moves every third epoch. In your "
-        "quiet zones they do not see you. Where sparse areas are on, the cell is larger where few people live.",
+        "quiet zones they do not see you, and you are not shown who is near. Where sparse areas are on, the cell is "
+        "larger where few people live.",
     ),
     Audience(
         "friends_city",

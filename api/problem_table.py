@@ -133,8 +133,9 @@ _ROWS = (
         "not_visible",
         409,
         "See and be seen",
-        "The caller's own visibility does not allow looking: only who may be seen sees.",
-        "PATCH /v1/me/settings with a wider visibility.",
+        "The caller's own visibility, or a quiet zone in which they are, does not allow looking: only who may be seen "
+        "sees.",
+        "PATCH /v1/me/settings with a wider visibility, or without that quiet zone.",
     ),
     Problem(
         "implausible_move",
