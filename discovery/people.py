@@ -12,6 +12,7 @@ from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, LIFE_SHIFT, 
 from discovery.sealed import Sealer
 from discovery.store.keys import Shards
 from discovery.tombstones import Tombstone, TombstoneRow, Tombstones, hash_in
+from discovery.withheld import Withheld
 
 NOBODY, FRIENDS, EVERYONE = range(3)
 VISIBILITIES = ("nobody", "friends", "everyone")
@@ -87,7 +88,8 @@ class People:
         self.tombstones = Tombstones(sealer)
         self.quiet_zones = QuietZones()
         self.mutes = Mutes()
-        self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads them
+        self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads, _suspend writes them
+        self.withheld_bottles = Withheld(sealer)
         self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
         self._accounts: dict[str, set[int]] = {}
 
@@ -222,6 +224,7 @@ class People:
             self.suspensions[slot] = standing
         else:
             self.suspensions.pop(slot, None)
+        self.withheld_bottles.put(self.ids[slot], closed.withheld_until_ms(standing, "bottles"))
 
     def fold_mute(self, record: list[Any]) -> None:
         """Apply one mute ``[muter, other, whether it stands]``."""
@@ -256,7 +259,7 @@ class People:
         for name in self.FOLDED:
             getattr(self, name)[slots] = 0
         for slot in beside:
-            self.suspensions.pop(slot, None)
+            self._suspend(slot, {})
             self._part_from_person(slot)
             self.quiet_zones.set(slot, ())
             self.mutes.put(slot, ())
@@ -270,7 +273,8 @@ class People:
         mutes: dict[int, list[str]],
     ) -> None:
         """Put back what stands beside the columns, by slot."""
-        self.suspensions.update(suspensions)
+        for slot, standing in suspensions.items():
+            self._suspend(slot, standing)
         for slot, cells in zones.items():
             self.quiet_zones.set(slot, cells)
         for slot, others in mutes.items():
@@ -381,10 +385,9 @@ class People:
         """Whether ``feature`` is closed to this person at this time, by the app, a moderator or a hold."""
         return closed.until_ms(self.suspensions.get(slot, {}), feature) > now_ms
 
-    def withheld(self, feature: str, now_ms: int) -> set[int]:
-        """Slots of those whom moderation keeps from ``feature``: nobody else meets them there either."""
-        standing = self.suspensions.items()
-        return {slot for slot, ends in standing if closed.withheld_until_ms(ends, feature) > now_ms}
+    def withheld(self, slot: int, feature: str, now_ms: int) -> bool:
+        """Whether moderation keeps this person from ``feature``: then nobody else meets them there either."""
+        return closed.withheld_until_ms(self.suspensions.get(slot, {}), feature) > now_ms
 
     def muted(self, slot: int) -> set[int]:
         """Slots of everybody whom this human muted, with all accounts of each."""

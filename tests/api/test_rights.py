@@ -311,6 +311,7 @@ INSIDE = {
     "sea_bottle": "the name at once; one that nobody answered goes whole",
     "sea_replies": "the own words at once",
     "sea_holds": "at once: bottles alone",
+    "sea_withheld": "the name at once",
     "sea_case": "evidence, kept 90 days and not shown",
     "cases": "until a moderator decides about what others reported",
     "moderation_log": "decisions, a year",

@@ -84,6 +84,7 @@ RULES = {
     "sea_quota": Rule("hash", "always", DAY_S + HOUR_S),
     "sea_operation": Rule("string", "always", DAY_S),
     "sea_mine": Rule("zset", "always", 6 * DAY_S),
+    "sea_withheld": Rule("hash", "never"),
     "brands": Rule("set", "never"),
     "stores_changing": Rule("set", "never"),
     "brand_meta": Rule("hash", "never"),

@@ -160,7 +160,7 @@ class Folded:
                 "blocked": self.named(self.blocks.either_way(slot)),
                 "newest": self.by_newest(slot),
                 "muted": self.named(self.people.muted(slot)),
-                "withheld": slot in self.people.withheld("nearby", now_ms),
+                "withheld": self.people.withheld(slot, "nearby", now_ms),
             }
         return told
 
