@@ -277,6 +277,7 @@ async def run_moderation(product: Product) -> None:
         await hive.reports.report(users[1], target_id, Target("user", target_id), "spam", "")
     third = next(user for user in hive.people.ids if user not in users)
     await hive.reports.report(third, "third", Target("user", users[1]), "spam", "")
+    await hive.bottles.sweep()  # tells the sea who is withheld
 
 
 async def run_rights(product: Product) -> None:
