@@ -336,7 +336,7 @@ def _well_inside(cell8: int) -> list[int]:
     """Some cells of resolution 11 no corner of which lies in another cell of resolution 8."""
     found = [int(cell) for cell in h3.cell_to_children(cell8, PRECISE_RESOLUTION)][::9]
     return [
-        cell for cell in found if all(cells.cell_of(*corner, 8) == cell8 for corner in cells.boundary(cell).tolist())
+        cell for cell in found if all(cells.cell_of(lat, lon, 8) == cell8 for lat, lon in cells.boundary(cell).tolist())
     ]
 
 

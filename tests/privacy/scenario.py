@@ -96,7 +96,7 @@ async def transcript(
 ) -> list[Said]:
     """Every answer to an attacker in one run. ``histories`` by user."""
     await state.call("FLUSHALL")
-    rules = {"sparse_areas": scenario.areas, "exposure_caps": scenario.caps}
+    rules: dict[str, Any] = {"sparse_areas": scenario.areas, "exposure_caps": scenario.caps}
     async with open_world(state, data_dir, **rules) as world:
         if seed_bug is not None:
             seed_bug(world)

@@ -44,9 +44,7 @@ class MemoryState:
     def append(self, feed: str, kind: str, payload: bytes) -> bytes:
         """The new entry's id."""
         entry = self.now_ms, next(self._sequence)
-        follower = self.feeds[feed]
-        follower._unfolded.append(follower._timed(entry, kind, payload))
-        follower._fold_what_may()
+        self.feeds[feed].take([(entry, kind, payload)])
         return b"%d-%d" % entry
 
     async def call(self, command: str, *args: Any, **_options: Any) -> bytes:
@@ -97,7 +95,7 @@ class Stage:
         self._shakes = self.hive.shake_feed
         self.state.feeds = {follower.key: follower for follower in (self._people, self._shakes)}
         self.hive.writer.leases = _Alone()
-        vars(self.hive.positions)["_queues"] = _AtOnce(self.fold)
+        self.hive.positions.queues = _AtOnce(self.fold)
         self.later(0)
 
     @property
