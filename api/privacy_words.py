@@ -62,8 +62,9 @@ AUDIENCES: Final = (
         "friends_precise",
         PRECISE_RESOLUTION,
         False,
-        "Friends to whom you show `precise` see your street corner as you report it, at once, until the time that "
-        "you set, at most 24 hours ahead. Nothing else is computed from it.",
+        "Friends to whom you show `precise`, if they are adults, see your street corner as you report it, at once, "
+        "until the time that you set, at most 24 hours ahead. Nothing else is computed from it. Which of your friends "
+        "is an adult you are not told.",
     ),
     Audience(
         "shake",

@@ -162,8 +162,8 @@ _ROWS = (
     Problem(
         "not_friends",
         409,
-        "Not between accepted friends who are adults",
-        "Precise sharing needs an accepted friendship between two adults; the answer does not say which is missing.",
+        "Not between accepted friends",
+        "Precise sharing needs an accepted friendship.",
         "Ask for the friendship first: PUT /v1/me/friends/{user} with another precision.",
     ),
     Problem(

@@ -262,9 +262,13 @@ class PeopleModel:
             "user": other,
             "state": "accepted" if accepted else "requested",
             "i_show": mine.at(self.now_ms),
-            "shows_me": self.halves[other, user].at(self.now_ms) if accepted else None,
+            "shows_me": self._shown_by(other, user) if accepted else None,
             "until": instant(mine.until_ms if mine.until_ms > self.now_ms else None),
         }
+
+    def _shown_by(self, other: str, user: str) -> str:
+        precision = self.halves[other, user].at(self.now_ms)
+        return "area" if precision == "near" and not self.is_adult(other) else precision
 
     def _asks(self, other: str, user: str) -> bool:
         theirs = self.half(other, user)
