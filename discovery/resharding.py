@@ -38,17 +38,21 @@ _OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
 _TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
-# Hashes of ids are made anew by the workers, who know the deployment's secret; it is not needed here.
-_NO_SECRET = b"the secret of no deployment, only for copies"
 _LEADER = "copy"
 
 
-class Resharding(Plan):
-    """From one shard to ``count``."""
+class WrongSecret(Exception):
+    """The state was written with another PRIVACY_SECRET: who was erased could not be told here."""
 
-    def __init__(self, count: int, monotonic: Callable[[], float]) -> None:
+
+class Resharding(Plan):
+    """From one shard to ``count``. ``secret``: the PRIVACY_SECRET of the deployment, by which tombstones name people:
+    what the feed still says of who was erased must not be folded as if somebody new had said it."""
+
+    def __init__(self, count: int, monotonic: Callable[[], float], secret: bytes) -> None:
         self._after = keys.Shards(count)
         self._monotonic = monotonic
+        self._secret = secret
         self._folding: _Folding | None = None
 
     def record(self, record: Record) -> Iterator[Record]:
@@ -78,16 +82,16 @@ class Resharding(Plan):
         return {**world, "shards": str(self._after.count)}
 
     async def prepare(self, source: State) -> None:
-        """Fold what stands; :meth:`finish` goes on from there."""
-        self._folding = await _Folding.begin(source, self._monotonic)
+        """Fold what stands; :meth:`finish` goes on from there. Raises WrongSecret."""
+        self._folding = await self._begin_folding(source)
 
     async def finish(self, source: State, target: State) -> None:
-        """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
+        """Fold the one shard, and write what each new one begins with. Raises NotAsWritten, WrongSecret."""
         await self._part_cases(source, target)
         try:
-            folded = await (self._folding or await _Folding.begin(source, self._monotonic)).end()
+            folded = await (self._folding or await self._begin_folding(source)).end()
         except FeedGap:  # the feed was trimmed meanwhile behind a newer checkpoint
-            folded = await (await _Folding.begin(source, self._monotonic)).end()
+            folded = await (await self._begin_folding(source)).end()
         if folded is None:
             return
         end = await transfer.stream_end(source, keys.feed(keys.shard_tag(0)).encode())
@@ -95,6 +99,9 @@ class Resharding(Plan):
         for part in await asyncio.to_thread(split, folded, self._after):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+    async def _begin_folding(self, source: State) -> "_Folding":
+        return await _Folding.begin(source, self._monotonic, self._secret)
 
     async def _part_cases(self, source: State, target: State) -> None:
         """Each case waits in the queue of its target's shard. Raises NotAsWritten."""
@@ -142,9 +149,9 @@ async def _begin(state: State, part: ShardState, last: bytes) -> ShardState:
 class _Folding:
     """A worker's fold of the only shard, up to the end of its feed."""
 
-    def __init__(self, state: State, monotonic: Callable[[], float]) -> None:
-        sealer = Sealer(_NO_SECRET)
-        people = People(sealer, require_age=False)
+    def __init__(self, state: State, monotonic: Callable[[], float], secret: bytes) -> None:
+        sealer = Sealer(secret)
+        people = self._people = People(sealer, require_age=False)
         blocks = Blocks(people)
         friendships = Friendships(people, blocks)
         presence = Presence(people, sealer.epoch_key)
@@ -164,12 +171,14 @@ class _Folding:
         self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic, fold.settle)
 
     @classmethod
-    async def begin(cls, state: State, monotonic: Callable[[], float]) -> "_Folding":
-        """Fold what stands now. Raises FeedGap, CheckpointBroken."""
-        folding = cls(state, monotonic)
+    async def begin(cls, state: State, monotonic: Callable[[], float], secret: bytes) -> "_Folding":
+        """Fold what stands now. Raises FeedGap, CheckpointBroken, WrongSecret."""
+        folding = cls(state, monotonic, secret)
         loaded = await folding._checkpoints.read()
         if loaded is not None:
             packed = await asyncio.to_thread(unpack, loaded.chunks)
+            if packed.head.secret != folding._people.secret_fingerprint:
+                raise WrongSecret("the state was written with another NEARHIVE_PRIVACY_SECRET")
             folding._sharded.load(packed)
             folding._follower.restart(packed.head.place)
         await folding._follower.catch_up()

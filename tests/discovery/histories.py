@@ -22,7 +22,8 @@ from discovery.store.feed import Place
 from discovery.store.keys import Shards
 from geo import cells
 
-SEALER = Sealer(b"secret of the shard tests, of 32 bytes")
+SECRET = b"secret of the shard tests, of 32 bytes"
+SEALER = Sealer(SECRET)
 EPOCH_MS = 900_000
 STRANGER_EPOCH_MS = 3 * EPOCH_MS
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
