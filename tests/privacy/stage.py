@@ -84,10 +84,11 @@ class _AtOnce:
 class Stage:
     """A world with one hive. Hive time stands still but for ``later``."""
 
-    def __init__(self, secret: bytes = SECRET, start_ms: int = START_MS) -> None:
+    def __init__(self, secret: bytes = SECRET, start_ms: int = START_MS, **more: Any) -> None:
+        """``more``: fields of ``Rules``."""
         draws = random.Random(7)
         self.state = MemoryState(start_ms)
-        rules = Rules(shake_window_ms=WINDOW_MS, require_age=False)
+        rules = Rules(shake_window_ms=WINDOW_MS, require_age=False, **more)
         state = cast(State, self.state)
         self.hive = Hive(state, secret, rules, lambda: draws.getrandbits(32), draws.randbytes, lambda: 0.0)
         self.hive.feeds.open()
