@@ -82,7 +82,7 @@ class Export:
     async def _settings_of(self, user: str) -> Any:
         view, slot = self._settings.view(user), self._people.slot(user)
         zones = () if slot is None else self._people.quiet_zones.of(slot)
-        closed = {} if slot is None else self._people.suspensions.get(slot, {})
+        closed = self._people.closed_to(user)
         return {
             "visibility": view.visibility,
             "visible_until_ms": view.visible_until_ms,

@@ -177,7 +177,7 @@ class People:
         known = np.where((flags & CLAIM_ADULT) != 0, AGE_ADULT, AGE_MINOR)
         ages = np.where((flags & CLAIM_KNOWN) != 0, known, AGE_UNKNOWN)
         self.age_claim[slots[told]] = ages[told]
-        self.came[slots[told]] |= self.lives[slots[told]] > 0
+        self._come(slots[told])
         self.cleared[slots[(flags & OWN) != 0]] = False
 
     def fold_first(self, slots: NDArray[np.int32], times_ms: NDArray[np.int64]) -> None:
@@ -189,8 +189,8 @@ class People:
         """Apply one settings record; returns the slot."""
         slot = self.slot_or_new(change["u"])
         if "moderated" not in change:  # that is said of a person, not by them
-            self.came[slot] |= self.lives[slot] > 0
-        self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
+            self._come(np.array([slot], np.int32))
+            self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
         if "visibility" in change:
             self._fold_visibility(slot, VISIBILITIES.index(change["visibility"]), change["until"], now_ms)
         if "bottles" in change:
@@ -209,6 +209,16 @@ class People:
             self.quiet_zones.set(slot, change["quiet_zones"])
         return slot
 
+    def _come(self, slots: NDArray[np.int32]) -> None:
+        """Somebody takes part under these ids, of which some were erased: what was closed to them is closed."""
+        new = slots[(self.lives[slots] > 0) & ~self.came[slots]]
+        self.came[new] = True
+        for slot in new.tolist():
+            standing = self.suspensions.get(slot)
+            if standing is not None:
+                self.tombstones.close(int(self.shard[slot]), self.ids[slot], {})
+                self._suspend(slot, standing)
+
     def _fold_visibility(self, slot: int, visibility: int, until_ms: int, now_ms: int) -> None:
         before = self.visibility_at(slot, now_ms)
         if visibility != EVERYONE:
@@ -219,12 +229,16 @@ class People:
         self.visible_until_ms[slot] = until_ms
 
     def _suspend(self, slot: int, standing: dict[str, int]) -> None:
-        """The dict is replaced, never changed: a snapshot may hold it."""
+        """The dict is replaced, never changed: a snapshot may hold it. Of an id whose person was erased it stands with
+        the tombstone, and the sea is told nothing: no bottle is theirs, and not every worker knows the id."""
         if standing:
             self.suspensions[slot] = standing
         else:
             self.suspensions.pop(slot, None)
-        self.withheld_bottles.put(self.ids[slot], closed.withheld_until_ms(standing, "bottles"))
+        gone = self.lives[slot] > 0 and not self.came[slot]
+        if gone:
+            self.tombstones.close(int(self.shard[slot]), self.ids[slot], standing)
+        self.withheld_bottles.put(self.ids[slot], 0 if gone else closed.withheld_until_ms(standing, "bottles"))
 
     def fold_mute(self, record: list[Any]) -> None:
         """Apply one mute ``[muter, other, whether it stands]``."""
@@ -285,18 +299,21 @@ class People:
     # --- erasure ---
 
     def fold_erased(self, user: str, name: str, at_ms: int, life: int, now_ms: int) -> int:
-        """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes. The slot."""
+        """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes, but suspensions
+        last to their ends. The slot."""
         slot = self.slot_or_new(user)
+        standing = {key: end_ms for key, end_ms in self.suspensions.get(slot, {}).items() if end_ms > now_ms}
         self._forget(np.array([slot]), [slot])
         for viewer in [viewer for viewer, today in self.shown.items() if slot in today.others]:
             self.shown[viewer] = self.shown[viewer]._replace(others=self.shown[viewer].others - {slot})
         self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
         self.lives[slot], self.erased_ms[slot] = life, now_ms
+        self._suspend(slot, standing)
         return slot
 
     def fold_tombstone(self, shard: int, name: str, at_ms: int, life: int, now_ms: int) -> None:
         """Somebody of whom nothing is known here was erased elsewhere, or earlier."""
-        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms))
+        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms, self.tombstones.closed(shard, name)))
         self._mark(np.flatnonzero(self.hashes[: len(self.ids)] == hash_in(name)))
 
     def restore_tombstones(self, shard: int, rows: list[TombstoneRow]) -> None:
@@ -311,6 +328,8 @@ class People:
             found = self.tombstones.find(int(self.shard[slot]), self.ids[slot])
             if found is not None:
                 self.lives[slot], self.erased_ms[slot] = found.life, found.hive_ms
+                if found.closed or slot in self.suspensions:
+                    self._suspend(slot, {**self.suspensions.get(slot, {}), **found.closed})
 
     def tombstone(self, user: str) -> Tombstone | None:
         """Of the last erasure of this id."""
@@ -380,6 +399,18 @@ class People:
         known_adult = (app == AGE_ADULT) | (claim == AGE_ADULT)
         minor = (app == AGE_MINOR) | (claim == AGE_MINOR)
         return np.asarray(~minor & (known_adult | (not self._require_age)))
+
+    def closed_to(self, user: str) -> closed.Standing:
+        """What is suspended of whoever has, or comes under, this id: by source and feature, until when."""
+        slot = self._slots.get(user)
+        if slot is not None:
+            return self.suspensions.get(slot, {})
+        found = self.tombstone(user)
+        return {} if found is None else found.closed
+
+    def named_suspensions(self) -> dict[int, dict[str, int]]:
+        """Those of everybody but whom was erased and nobody came as since: theirs stand with tombstones, by no name."""
+        return {slot: ends for slot, ends in self.suspensions.items() if not self.lives[slot] or self.came[slot]}
 
     def suspended(self, slot: int, feature: str, now_ms: int) -> bool:
         """Whether ``feature`` is closed to this person at this time, by the app, a moderator or a hold."""

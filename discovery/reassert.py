@@ -71,7 +71,8 @@ class Reassertion:
         kept = self._kept.setdefault(shard, {})
         for fact, said in _facts(kind, payload):
             for ended in [other for other in kept if fact[0] == "e" and other[1] == fact[1]]:
-                del kept[ended]  # what somebody erased had said must not be said again
+                if ended[0] != "moderated":  # that outlives an erasure
+                    del kept[ended]  # what somebody erased had said must not be said again
             kept.pop(fact, None)
             kept[fact] = now_ms, said
         oldest = next(iter(kept), None)
@@ -131,7 +132,7 @@ class Reassertion:
         if kind == "e":
             tombstone = self._people.tombstone(user)
             stands = tombstone is not None and tombstone.at_ms >= said
-            return None if stands else lambda: self._erasure.erase(user, said)
+            return None if stands else lambda: self._erasure.erase_again(user, said)
         if kind == "c":
             live = slot is not None and self._presence.is_live(slot, now_ms)
             gone = slot is None or not (live or self._friendships.precise.others(slot))
