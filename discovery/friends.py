@@ -328,6 +328,12 @@ class Friends:
         else:  # perhaps by this very act, whose first try was not yet effective everywhere
             await self._writer.settled(user)
 
+    async def end(self, user: str, other: str) -> None:
+        """End what ``user`` shows ``other``, if anything: as part of a block."""
+        slot, other_slot = self._people.slot(user), self._people.slot(other)
+        if slot is not None and other_slot is not None and self._friendships.half(slot, other_slot) is not None:
+            await self._write(user, other, DECLINED, 0)
+
     def _related(self, user: str, other: str) -> bool:
         slot, other_slot = self._people.slot(user), self._people.slot(other)
         if slot is None or other_slot is None:

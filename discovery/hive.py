@@ -184,7 +184,7 @@ class Hive:
         )
         quota = RequestQuota(self.people, self.writer, on=rules.exposure_caps)
         self.friends = Friends(self.friendships, self.people, self.writer, quota)
-        self.safety = Safety(self.blocks, self.people, self.writer)
+        self.safety = Safety(self.blocks, self.people, self.writer, self.friends.end)
         self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
         self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
         self.app = AppBackend(self.people, self.writer)

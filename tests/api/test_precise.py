@@ -140,6 +140,25 @@ async def test_what_ends_it_ends_it_for_good(world: World, end: str) -> None:
     assert (await listed(world, "ann", "bob"))["i_show"] == "area"
 
 
+@pytest.mark.parametrize("blocker", ["bob2", "ann2"])
+@pytest.mark.parametrize("blocked", ["first", "second"])
+async def test_a_block_by_another_account_ends_it_for_good(world: World, blocker: str, blocked: str) -> None:
+    """Of either human; lifting the block brings nothing back."""
+    for user in ("ann", "ann2", "bob", "bob2"):
+        await world.hive.settings.note_person(user, f"human {user[0]}")
+    await friends_who_share(world)
+    other = ("ann" if blocker == "bob2" else "bob") + ("2" if blocked == "second" else "")
+    assert await precision(world, "bob", "ann") == "precise"
+    await act(world, blocker, "PUT", f"/v1/me/blocks/{other}")
+    assert await precision(world, "bob", "ann") is None
+    await act(world, blocker, "DELETE", f"/v1/me/blocks/{other}")
+    assert await precision(world, "bob", "ann") is None
+    await world.later(1000)
+    for user, friend in (("ann", "bob"), ("bob", "ann")):
+        await act(world, user, "PUT", f"/v1/me/friends/{friend}", json={"precision": "area"})
+    assert await precision(world, "bob", "ann") == "area"
+
+
 async def test_who_lapses_to_nobody_does_not_share_when_visible_again(world: World) -> None:
     await friends_who_share(world, 20 * HOUR_MS)
     async with world.client("ann") as ann:

@@ -208,6 +208,10 @@ class PeopleModel:
         self.take_part(user)
         if user == target:
             return
+        for a in self.accounts(user):
+            for b in self.accounts(target):
+                if (a, b) != (user, target) and self.half(a, b) is not None:
+                    self.halves[a, b] = Half("declined", asked_ms=self.now_ms)
         mine, shown = self.blocks.setdefault(user, {}), name or target
         if shown in mine and (mine[shown] == target or shown == target):
             return
