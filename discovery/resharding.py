@@ -234,8 +234,17 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         mutes=[[index[who], others] for who, others in state.mutes if mine[who]],
         tombstones=state.tombstones,  # they do not tell whose shard they are of, so each has all
         precise=[[index[who], *shown] for who, *shown in state.precise if mine[who]],
-        shown=[[index[who], *today] for who, *today in state.shown if mine[who]],
+        shown=_part_of_shown(state.shown, mine, index),
     )
+
+
+def _part_of_shown(
+    shown: dict[str, NDArray[Any]], mine: NDArray[np.bool_], index: dict[int, int]
+) -> dict[str, NDArray[Any]]:
+    which = mine[shown["who"]]
+    rows = {name: shown[name][which] for name in ("who", "day", "count")}
+    marks = shown["marks"][np.repeat(which, shown["count"])]
+    return {**rows, "who": _renumbered(index, rows["who"]), "marks": marks}
 
 
 def _renumbered(index: dict[int, int], column: NDArray[Any]) -> NDArray[Any]:
@@ -255,11 +264,19 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
-    digests += [digest_of(b"shown", names[who], orjson.dumps(today)) for who, *today in state.shown]
+    digests += [digest_of(b"shown", names[who], *parts) for who, *parts in _shown_rows(state.shown)]
     digests += [digest_of(b"precise", names[who], orjson.dumps(shown)) for who, *shown in state.precise]
     digests += [digest_of(b"mutes", names[who], orjson.dumps(others)) for who, others in state.mutes]
     digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]
     return sum(digests)
+
+
+def _shown_rows(shown: dict[str, NDArray[Any]]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Who, the day, the marks."""
+    ends = np.cumsum(shown["count"], dtype=np.int64).tolist()
+    for row, (who, end) in enumerate(zip(shown["who"].tolist(), ends, strict=True)):
+        start = end - int(shown["count"][row])
+        yield who, shown["day"][row].tobytes(), shown["marks"][start:end].tobytes()
 
 
 def _rows(columns: dict[str, NDArray[Any]]) -> list[bytes]:

@@ -129,7 +129,7 @@ class Folded:
             found.setdefault(ids[slot], {})["precise"] = (precise.cell, shares)
         for slot, today in self.people.shown.items():
             if today.day >= self.presence.stranger_edge_ms // 86_400_000:
-                found.setdefault(ids[slot], {})["was shown"] = (today.day, {ids[other] for other in today.others})
+                found.setdefault(ids[slot], {})["was shown"] = (today.day, today.marks.tolist())
         for slot, shown in self.friendships.standing().items():
             found.setdefault(ids[slot], {})["shows"] = {ids[other]: half for other, half in shown.items()}
         for slot, names in self.blocks.standing().items():
