@@ -327,7 +327,7 @@ HELD = {
 }
 INSIDE = {
     # function of keys.py whose content names people -> how it forgets who was erased
-    "feed": "trimmed within 30 s; shakes are taken out of theirs",
+    "feed": "trimmed within 30 s; shakes lose the name in theirs",
     "checkpoint_chunk": "written anew within 30 s",
     "erasing": "a job, done within 30 s",
     "tombstones": "a keyed hash alone, kept",
