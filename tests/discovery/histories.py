@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from discovery.exposure import Exposure, Look
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.presence import Presence
@@ -51,6 +52,7 @@ class Folded:
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.sharded = ShardedPeople(self.people, self.presence, self.friendships, self.blocks)
+        self.exposure = Exposure(self.people)
         self.people.slots_or_new(list(known))
 
     def fold(self, shard: int, entry: Entry) -> None:
@@ -74,6 +76,8 @@ class Folded:
             self.friendships.precise.fold_share(orjson.dumps(content), now_ms)
         elif entry.kind == "l":
             self.friendships.precise.fold_cells(orjson.dumps(content), now_ms)
+        elif entry.kind == "v":
+            self.exposure.fold(orjson.dumps(content))
 
     def fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
         hidden = not self.people.visibility_at(self.people.slot_or_new(change["u"]), now_ms)
@@ -218,6 +222,7 @@ class History:
                 "clear",
                 "mute",
                 "moderated",
+                "look",
             ]
         )
         return getattr(self, f"_{kind}")(user)  # type: ignore[no-any-return]
@@ -279,6 +284,12 @@ class History:
     def _moderated(self, user: str) -> tuple[str, Any]:
         until_ms = self.draws.choice([0, self.now_ms + 1000, self.now_ms + 10**12])
         return "s", {"u": user, "moderated": {self.draws.choice(["hold", "moderator nearby"]): until_ms}}
+
+    def _look(self, user: str) -> tuple[str, Any]:
+        """At strangers, or a shake, from one of a few cells; perhaps as a new account, of which it counts whom."""
+        others = tuple(self.draws.sample([other for other in USERS if other != user], self.draws.choice([0, 0, 1, 4])))
+        edge_ms = self.now_ms // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
+        return "v", [tuple(Look(user, edge_ms, self.draws.random() < 0.8, self.draws.randrange(1, 4), others))]
 
     def _clear(self, user: str) -> tuple[str, Any]:
         return "c", user
