@@ -9,6 +9,7 @@ from api.errors import DISK_FULL, NotReady
 from api.fail_closed import note_lease, note_life
 from discovery.errors import AdultsOnly, Invalid, Suspended
 from discovery.hive import Hive
+from discovery.suspensions import until_ms
 from geo.privacy import ExactPoint
 
 
@@ -56,8 +57,7 @@ StoreHive = Annotated[Hive, Depends(_hive)]
 
 def require_not_suspended(hive: Hive, user: str, feature: str) -> None:
     """Raise Suspended while the app, a moderator or a hold has closed the feature to this person."""
-    slot = hive.people.slot(user)
-    if slot is not None and hive.people.suspended(slot, feature, hive.now_ms):
+    if until_ms(hive.people.closed_to(user), feature) > hive.now_ms:
         contact = hive.rules.appeal_contact
         raise Suspended(f"{feature} is suspended for you" + (f"; to appeal: {contact}" if contact else ""))
 

@@ -34,7 +34,8 @@ AUDIENCES: Final = (
         "While you are visible to everyone, strangers see in which band of distance you are from them (under 3 km, "
         "3-5, 5-10, 10-20, 20-50 km), measured from cell to cell. Whoever tries, from several places or accounts, "
         "can learn your cell of about 5 square kilometres, and nothing finer. It moves every third epoch. In your "
-        "quiet zones they do not see you. Where sparse areas are on, the cell is larger where few people live.",
+        "quiet zones they do not see you, and you are not shown who is near. Where sparse areas are on, the cell is "
+        "larger where few people live.",
     ),
     Audience(
         "friends_city",
@@ -61,8 +62,9 @@ AUDIENCES: Final = (
         "friends_precise",
         PRECISE_RESOLUTION,
         False,
-        "Friends to whom you show `precise` see your street corner as you report it, at once, until the time that "
-        "you set, at most 24 hours ahead. Nothing else is computed from it.",
+        "Friends to whom you show `precise`, if they are adults, see your street corner as you report it, at once, "
+        "until the time that you set, at most 24 hours ahead. Nothing else is computed from it. Which of your friends "
+        "is an adult you are not told.",
     ),
     Audience(
         "shake",

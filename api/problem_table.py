@@ -133,8 +133,9 @@ _ROWS = (
         "not_visible",
         409,
         "See and be seen",
-        "The caller's own visibility does not allow looking: only who may be seen sees.",
-        "PATCH /v1/me/settings with a wider visibility.",
+        "The caller's own visibility, or a quiet zone in which they are, does not allow looking: only who may be seen "
+        "sees.",
+        "PATCH /v1/me/settings with a wider visibility, or without that quiet zone.",
     ),
     Problem(
         "implausible_move",
@@ -161,8 +162,8 @@ _ROWS = (
     Problem(
         "not_friends",
         409,
-        "Not between accepted friends who are adults",
-        "Precise sharing needs an accepted friendship between two adults; the answer does not say which is missing.",
+        "Not between accepted friends",
+        "Precise sharing needs an accepted friendship.",
         "Ask for the friendship first: PUT /v1/me/friends/{user} with another precision.",
     ),
     Problem(

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -68,7 +69,7 @@ def copy(
     from api.state_places import shown
 
     async def work(state: "State") -> "Copied":
-        return await _copy_to(state, target)
+        return await _copy_to(state, source, target)
 
     done = _on(source, work, to_fill=False)
     counted = f"{done.keys:,} keys, {done.entries:,} feed entries; checksum of both sides {done.checksum}"
@@ -85,27 +86,28 @@ def stay(place: Annotated[str, typer.Option("--from", metavar="PLACE", help=_PLA
     print("the state serves again")
 
 
-async def _copy_to(source: "State", target: str) -> "Copied":
-    from api.state_places import opened, shown
+async def _copy_to(source: "State", place: str, target: str) -> "Copied":
+    from api.state_places import opened, privacy_secret, shown
     from discovery.store.copying import Copy
 
     settings = _settings()
     with opened(target, settings, to_fill=True) as url:
         async with _connected(url) as state:
             await state.check_durability(weak=settings.durability == "weak")
-            plan = await _plan(source, target)
+            plan = await _plan(source, target, partial(privacy_secret, place, settings))
             return await Copy(source, state, plan, time.monotonic, _say).run(shown(target))
 
 
-async def _plan(source: "State", target: str) -> Any:
-    """A world of one shard becomes one of sixteen on a Cluster; any other keeps its shards."""
+async def _plan(source: "State", target: str, secret: Callable[[], bytes]) -> Any:
+    """A world of one shard becomes one of sixteen on a Cluster, which takes the ``secret``; any other keeps its shards.
+    Raises Failed."""
     from discovery.resharding import Resharding
     from discovery.store import world_record
     from discovery.store.copying import Plan
     from discovery.store.world import shards_of_a_new_world
 
     shards, wanted = int((await world_record.of(source))["shards"]), shards_of_a_new_world(target)
-    return Resharding(wanted, time.monotonic) if shards == 1 < wanted else Plan()
+    return Resharding(wanted, time.monotonic, secret()) if shards == 1 < wanted else Plan()
 
 
 def _on(place: str, work: "Callable[[State], Coroutine[Any, Any, _T]]", *, to_fill: bool) -> _T:
@@ -157,6 +159,7 @@ def _said() -> Iterator[None]:
 
 def _expected() -> tuple[type[Exception], ...]:
     from discovery.errors import StateAway
+    from discovery.resharding import WrongSecret
     from discovery.store import backup, backup_file, checkpoints, copying, feed, transfer, watch, world_record
     from discovery.store.client import DurabilityRefused, StateFault, StateUrlRefused
     from discovery.store.data_dir import DataDirBusy, DataDirUnsafe
@@ -169,7 +172,7 @@ def _expected() -> tuple[type[Exception], ...]:
     files = (backup_file.BackupDamaged, backup_file.BackupExists, backup.TooBusy)
     worlds = (world_record.NoWorld, world_record.Moved, world_record.Unfinished, world_record.NotAsWritten)
     copies = (copying.NotStill, transfer.NotEmpty, watch.WatchLost, checkpoints.CheckpointBroken, feed.FeedGap)
-    return (*places, *servers, *files, *worlds, *copies)
+    return (*places, *servers, *files, *worlds, *copies, WrongSecret)
 
 
 def _in_words(error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.failed import Failed
-from api.settings import Settings
+from api.settings import PREFIX, Settings
 from discovery.store.data_dir import DataDir, DataDirBusy
 from discovery.store.embedded import EmbeddedServer, socket_path
 
@@ -20,6 +20,18 @@ def default_place(settings: Settings) -> str:
 def shown(place: str) -> str:
     """Without user and password."""
     return re.sub(r"//[^@/]*@", "//", place)
+
+
+def privacy_secret(place: str, settings: Settings) -> bytes:
+    """The secret of the deployment whose state is at ``place``: that of the settings, else the one kept in the data
+    directory. Raises Failed."""
+    if settings.privacy_secret is not None:
+        return settings.privacy_secret.get_secret_value().encode()
+    folder = Path(settings.data_dir if "://" in place else place)
+    try:
+        return (folder / "secrets" / "privacy_secret").read_text("utf-8").strip().encode()
+    except OSError:
+        raise Failed(f"set {PREFIX}PRIVACY_SECRET: without it a copy cannot tell who was erased") from None
 
 
 @contextlib.contextmanager

@@ -54,12 +54,21 @@ class Erasure:
         self._parts = parts
 
     async def erase(self, user: str, at_ms: int) -> None:
-        """Erase ``user``; tokens issued up to ``at_ms`` (since 1970) hold no more. Everywhere on return, durable,
-        and in the log. Raises StateAway: to be repeated."""
+        """Erase ``user``, in the life for which this task acts; tokens issued up to ``at_ms`` (since 1970) hold no
+        more. Everywhere on return, durable, and in the log. Raises StateAway: to be repeated."""
+        await self._erase(user, at_ms, str(self._writer.lives.acting_in(user)))
+
+    async def erase_again(self, user: str, at_ms: int) -> None:
+        """An erasure of ``at_ms`` may have been lost: :meth:`erase`, unless it or a later one stands."""
+        await self._erase(user, at_ms, "")
+
+    async def _erase(self, user: str, at_ms: int, life: str) -> None:
         human = self._human_to_clear(user)
         name = self._people.tombstones.name(user)
-        await self._writer.enforce(user, _ERASE, self._records(user), [user, name, at_ms, human])
-        await asyncio.gather(self.clear(user, self._people.life(user), human), self._note([(name, at_ms)]))
+        await self._writer.enforce(user, _ERASE, self._records(user), [user, name, at_ms, human, life])
+        stands = self._people.tombstone(user)
+        assert stands is not None
+        await asyncio.gather(self.clear(user, stands.life, human), self._note([(name, stands.at_ms)]))
 
     def _records(self, user: str) -> list[str]:
         shards = self._writer.shards
@@ -122,10 +131,10 @@ class Erasure:
 
     async def _again(self, user: str, name: str, at_ms: int) -> None:
         if user:
-            await self.erase(user, at_ms)
+            await self.erase_again(user, at_ms)
             return
         for shard in self._writer.shards.all():  # whose shard it is, only the id tells
-            await self._writer.run(_ERASE, self._heads(shard), ["", name, at_ms, ""])
+            await self._writer.run(_ERASE, self._heads(shard), ["", name, at_ms, "", ""])
             await self._writer.feeds.followers[shard].fold_to_tail(3.0)
 
     async def _users_like(self, names: Iterable[str]) -> set[str]:

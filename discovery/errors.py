@@ -133,7 +133,7 @@ class Conflict(Refused):
 
 
 class NotFriends(Conflict):
-    """Precise sharing with somebody who is no accepted friend, or not an adult: one answer for both."""
+    """Precise sharing with somebody who is no accepted friend."""
 
     code = "not_friends"
 

@@ -1,7 +1,8 @@
 """Export: everything that is kept of a person, by part; only their own acts, never others'.
 
 Every folded column is in it by itself, and every key that names a person belongs to a part here, which a test compares
-with ``keys.py``. A further part adds its reader to :attr:`Export.readers`. Names that end in ``_ms`` are times.
+with ``keys.py``. A further part adds its reader to :attr:`Export.readers`. Names that end in ``_ms`` are times. When a
+suspension ends is told to the day: the moment of a hold would tell when somebody reported.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from discovery.bottle_records import DAY_MS
 from discovery.bottles import Bottles
 from discovery.friends import DECLINED, Friendships
 from discovery.people import AGES, VISIBILITIES, People
@@ -20,6 +22,7 @@ from discovery.settings import Settings
 from discovery.shake_fold import ShakeFold
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.suspensions import is_moderation
 from geo import cells
 
 Reader = Callable[[str], Awaitable[Any]]
@@ -79,13 +82,13 @@ class Export:
     async def _settings_of(self, user: str) -> Any:
         view, slot = self._settings.view(user), self._people.slot(user)
         zones = () if slot is None else self._people.quiet_zones.of(slot)
-        closed = {} if slot is None else self._people.suspensions.get(slot, {})
+        closed = self._people.closed_to(user)
         return {
             "visibility": view.visibility,
             "visible_until_ms": view.visible_until_ms,
             "bottles": "on" if view.bottles else "off",
             "quiet_zones": [cells.to_hex(zone) for zone in zones],
-            "suspensions": [{"feature": name, "until_ms": until_ms} for name, until_ms in closed.items()],
+            "suspensions": [{"feature": name, "until_ms": _day_after(end_ms)} for name, end_ms in closed.items()],
             "person": None if slot is None else self._people.persons.get(slot),
         }
 
@@ -147,7 +150,8 @@ class Export:
     async def _record(self, user: str) -> Any:
         """The record as stored: consent and what the app set among it."""
         flat = await self._state.call("HGETALL", self._people.shards.person(user))
-        return {name.decode(): _loaded(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        found = {name.decode(): _loaded(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        return {name: _day_after(value) if is_moderation(name) else value for name, value in found.items()}
 
     async def _own_bottles(self, user: str) -> Any:
         """Own words alone: of a bottle that was picked, the own replies."""
@@ -197,6 +201,12 @@ class Export:
 def _purpose(operation: str) -> str:
     """``{s00}:op:shake:hash:user`` and such: what stands before the hash."""
     return ":".join(operation.split(":")[1:3])
+
+
+def _day_after(end_ms: int) -> int:
+    """The end of a suspension, to the whole day (UTC) upwards: a hold's is as long after the third report as any, and
+    would tell its reporter's moment. 0, which lifts, stays."""
+    return -(-end_ms // DAY_MS) * DAY_MS
 
 
 def _value(name: str, value: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Counts, folded of what workers tell the feed some moments after they answered (``exposure_caps``). They make watching
 costly and bound nothing: what is ever shown is a cell. So they need not be exact, and are kept small: no pair of people
-is counted, but for the few strangers that an account of its first week may see, and no cell is kept, only a keyed hash
-of the one from which the person looked last.
+is counted, but for the few strangers that an account of its first week may see, and of those a mark is kept instead of
+the id (`People.marks`); and no cell is kept, only a keyed hash of the one from which the person looked last.
 
 A day is one of UTC by the stranger epoch that it began in. Everything here only grows within a day, and the same fact
 twice is one, so that a worker may count what it answered at once, and again when it comes back by the feed.
@@ -12,7 +12,9 @@ twice is one, so that a worker may count what it answered at once, and again whe
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from discovery.people import People, Shown
 
@@ -56,8 +58,7 @@ class Exposure:
             self._count_epoch(slot, look.edge_ms)
         self._count_cell(slot, look.edge_ms // DAY_MS, look.mark)
         if look.others:
-            slots = [self._people.slot_or_new(other) for other in look.others if not self._people.is_gone(other)]
-            self._count_shown(slot, look.edge_ms // DAY_MS, slots)
+            self._count_shown(slot, look.edge_ms // DAY_MS, self._people.marks_of(look.others))
 
     def _count_epoch(self, slot: int, edge_ms: int) -> None:
         people, last_ms = self._people, int(self._people.looked_ms[slot])
@@ -73,15 +74,16 @@ class Exposure:
         people.cells[slot] = min(int(people.cells[slot]) + 1, _MOST) if day == last_day else 1
         people.cells_day[slot], people.cell_mark[slot] = day, mark
 
-    def _count_shown(self, slot: int, day: int, others: list[int]) -> None:
+    def _count_shown(self, slot: int, day: int, marks: NDArray[np.uint32]) -> None:
+        """The array is replaced, never changed: a snapshot may hold it."""
         standing = self._people.shown.get(slot)
         if standing is None or day > standing.day:
-            self._people.shown[slot] = Shown(day, frozenset(others))
+            self._people.shown[slot] = Shown(day, np.unique(marks))
         elif day == standing.day:
-            self._people.shown[slot] = Shown(day, standing.others | frozenset(others))
+            self._people.shown[slot] = Shown(day, np.union1d(standing.marks, marks))
 
     def forget_before(self, day: int) -> None:
-        """Whom new accounts were shown on earlier days counts no more; it takes 4 kB for each of them."""
+        """Whom new accounts were shown on earlier days counts no more; it takes 300 bytes for each."""
         if day > self._day:
             self._day = day
             for viewer in [viewer for viewer, today in self._people.shown.items() if today.day < day]:
@@ -117,11 +119,8 @@ class Exposure:
         """Whether the account asked last, on this day, from the cell of ``mark``."""
         return bool(self._people.cells_day[slot] == day and self._people.cell_mark[slot] == mark)
 
-    def shown(self, slot: int, day: int) -> set[int]:
-        """Strangers whom the human, as a new account, was shown on this day (slots)."""
-        found: set[int] = set()
-        for account in self._people.accounts(slot):
-            standing = self._people.shown.get(account)
-            if standing is not None and standing.day == day:
-                found |= standing.others
-        return found
+    def shown(self, slot: int, day: int) -> NDArray[np.uint32]:
+        """Strangers whom the human, as a new account, was shown on this day: their marks, ascending."""
+        standing = [self._people.shown.get(account) for account in self._people.accounts(slot)]
+        marks = [today.marks for today in standing if today is not None and today.day == day]
+        return np.unique(np.concatenate(marks)) if marks else np.empty(0, np.uint32)

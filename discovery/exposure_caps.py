@@ -101,11 +101,16 @@ class ExposureCaps:
     def _make_draw_key(self, day: int) -> tuple[int, int]:
         return self._sealer.hash64("exposure", str(day), "0"), self._sealer.hash64("exposure", str(day), "1")
 
-    def shown_to_young(self, slot: int, edge_ms: int, now_ms: int) -> set[int] | None:
-        """Strangers whom a human of the first week was shown today; None for others, for whom nobody counts."""
+    def shown_to_young(self, slot: int, edge_ms: int, now_ms: int) -> NDArray[np.uint32] | None:
+        """Marks of the strangers whom a human of the first week was shown today; None for others, for whom nobody
+        counts."""
         if not self.on or self._exposure.age_ms(slot, now_ms) >= YOUNG_MS:
             return None
         return self._exposure.shown(slot, edge_ms // DAY_MS)
+
+    def marks(self, slots: NDArray[np.int32]) -> NDArray[np.uint32]:
+        """By which :meth:`shown_to_young` names people."""
+        return self._people.marks(slots)
 
     def show(self, slot: int, edge_ms: int, others: list[int]) -> None:
         """A human of the first week is shown ``others`` for the first time today."""

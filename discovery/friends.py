@@ -2,6 +2,10 @@
 
 Of two friends each sees the coarser of what they show each other, so that watching means showing. The exception is a
 precise share (``discovery.precise``), which stands beside a half and has one direction.
+
+A friend is not told who is a minor. What a minor is not to be shown, or to show, is left out as what nobody shows: a
+precise share with a minor is answered, listed and counted like any other, and shows them nothing; the `near` of who is
+no adult any more reads as the `area` that it counts as.
 """
 
 from dataclasses import dataclass
@@ -177,18 +181,21 @@ class Friendships:
             return "area"
         return coarser
 
-    def shows_precisely(self, owner: int, other: int, now_ms: int) -> Share | None:
-        """The share by which ``owner`` shows ``other`` their precise cell now: between accepted friends who are adults,
-        while it is still the friendship in which it was given."""
+    def gives_precisely(self, owner: int, other: int, now_ms: int) -> Share | None:
+        """The share that ``owner``, an adult, gives ``other`` now: an accepted friend, while it is still the friendship
+        in which it was given. All that ``owner`` is told goes by this, so that the age of ``other`` changes nothing."""
         share, theirs = self.precise.share(owner, other, now_ms), self.half(other, owner)
         if share is None or theirs is None or theirs.since_ms != share.friend_since_ms:
             return None
-        adults = self._people.is_adult(owner) and self._people.is_adult(other)
-        return share if adults and self.accepted(owner, other) else None
+        return share if self._people.is_adult(owner) and self.accepted(owner, other) else None
+
+    def shows_precisely(self, owner: int, other: int, now_ms: int) -> bool:
+        """Whether ``other``, an adult, sees the precise cell of ``owner`` now."""
+        return self._people.is_adult(other) and self.gives_precisely(owner, other, now_ms) is not None
 
     def shares_precisely(self, owner: int, now_ms: int) -> bool:
-        """Whether ``owner`` shows anybody their precise cell now."""
-        return any(self.shows_precisely(owner, other, now_ms) for other in self.precise.others(owner))
+        """Whether ``owner`` gives anybody their precise cell now."""
+        return any(self.gives_precisely(owner, other, now_ms) for other in self.precise.others(owner))
 
     def hidden_between(self, slot: int) -> set[int]:
         """Accepted friends one of whom shows the other `hidden`."""
@@ -202,7 +209,7 @@ class Friendships:
         if mine is None or asked_anew:
             return FriendView(user, "incoming", None, None, None) if asked_anew else None
         theirs = self.half(other, slot) if self.accepted(slot, other) else None
-        share = self.shows_precisely(slot, other, now_ms)
+        share = self.gives_precisely(slot, other, now_ms)
         return FriendView(
             user,
             "requested" if theirs is None else "accepted",
@@ -214,7 +221,10 @@ class Friendships:
     def _shown_by(self, other: int, slot: int, theirs: Half | None, now_ms: int) -> str | None:
         if theirs is None:
             return None
-        return PRECISE if self.shows_precisely(other, slot, now_ms) else theirs.precision_at(now_ms)
+        if self.shows_precisely(other, slot, now_ms):
+            return PRECISE
+        precision = theirs.precision_at(now_ms)
+        return precision if precision != "near" or self._people.is_adult(other) else "area"
 
     def asks(self, other: int, slot: int) -> bool:
         """Whether ``slot`` is told that ``other`` asks: not while blocked, nor in the silence after declining."""
@@ -300,15 +310,14 @@ class Friends:
             raise NotFriends
 
     def _friend_since(self, user: str, other: str) -> int | None:
-        """Since when ``other``, an accepted friend and an adult, has asked; None when they are not both. Raises
-        NotVisible."""
+        """Since when ``other``, an accepted friend, has asked; None for who is none. Raises NotVisible."""
         slot, other_slot = self._people.slot(user), self._people.slot(other)
         if slot is None or other_slot is None or not self._friendships.accepted(slot, other_slot):
             return None
         if self._people.visibility_at(slot, self._writer.now_ms) == NOBODY:
             raise NotVisible("who shows nobody where they are cannot share it precisely")
         theirs = self._friendships.half(other_slot, slot)
-        return theirs.since_ms if theirs is not None and self._people.is_adult(other_slot) else None
+        return None if theirs is None else theirs.since_ms
 
     async def unfriend(self, user: str, other: str) -> None:
         """End what ``user`` shows ``other``; for the other it reads `requested` from now on."""
@@ -318,6 +327,12 @@ class Friends:
             await self._write(user, other, DECLINED, 0)
         else:  # perhaps by this very act, whose first try was not yet effective everywhere
             await self._writer.settled(user)
+
+    async def end(self, user: str, other: str) -> None:
+        """End what ``user`` shows ``other``, if anything: as part of a block."""
+        slot, other_slot = self._people.slot(user), self._people.slot(other)
+        if slot is not None and other_slot is not None and self._friendships.half(slot, other_slot) is not None:
+            await self._write(user, other, DECLINED, 0)
 
     def _related(self, user: str, other: str) -> bool:
         slot, other_slot = self._people.slot(user), self._people.slot(other)

@@ -55,6 +55,7 @@ from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
+from discovery.withheld import WithheldNow
 from geo.sparse import SparseAreas
 
 _RETRY_S = 0.2
@@ -183,7 +184,7 @@ class Hive:
         )
         quota = RequestQuota(self.people, self.writer, on=rules.exposure_caps)
         self.friends = Friends(self.friendships, self.people, self.writer, quota)
-        self.safety = Safety(self.blocks, self.people, self.writer)
+        self.safety = Safety(self.blocks, self.people, self.writer, self.friends.end)
         self.reports = Reports(self.people, self.presence, self.writer, self.safety, self.sealer, rules.reports_per_day)
         self.moderation = Moderation(self.people, self.settings, self.writer, self.sealer)
         self.app = AppBackend(self.people, self.writer)
@@ -445,12 +446,13 @@ class Hive:
         return self.lives.arguments([user])
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
-        """Ids of everyone whom this person must never meet: blocked, or withheld from bottles by moderation."""
+        """Ids of everyone with whom this person has a block."""
         slot = self.people.slot(user)
-        never = self.people.withheld("bottles", self.now_ms) - {slot}
-        if slot is not None:
-            never |= self.blocks.either_way(slot)
-        return self._ids(never)
+        return frozenset() if slot is None else self._ids(self.blocks.either_way(slot))
+
+    def withheld(self) -> WithheldNow:
+        """Those whom moderation keeps from bottles now."""
+        return self.people.withheld_bottles.at(self.now_ms)
 
     def muted(self, user: str) -> frozenset[str]:
         """Ids of everyone whose bottles this person is not to be given."""

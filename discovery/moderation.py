@@ -205,8 +205,7 @@ class Moderation:
 
         Raises Conflict when nothing is suspended, StateAway.
         """
-        slot = self._people.slot(user)
-        standing = {} if slot is None else self._people.suspensions.get(slot, {})
+        standing = self._people.closed_to(user)
         lasting = {key: end for key, end in standing.items() if end > self._writer.now_ms}
         if not lasting:
             raise Conflict("nothing is suspended for you")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from discovery.errors import BadCursor, CursorExpired
+from discovery.errors import BadCursor, CursorExpired, NotVisible
 from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
 from discovery.nearby_page import Around, NearbyPages
@@ -63,6 +63,8 @@ class Nearby:
         """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired, CellsUsedUp."""
         viewer = await self._positions.require_live(user)
         await self._positions.require_visibility(viewer, EVERYONE)
+        if self._presence.in_quiet_zone(viewer):  # there strangers do not see the viewer: neither way, as with hiding
+            raise NotVisible("in your quiet zone strangers do not see you, and you do not see them")
         now_ms = self._positions.now_ms
         after = None if cursor is None else self._open(cursor, user, radius_m)
         cell = self._presence.stranger_cell(viewer)

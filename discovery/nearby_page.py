@@ -1,6 +1,7 @@
 """One page of the people around a viewer, as far as the caps on exposure let the viewer see them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from geo.privacy import EDGES_PER_STRANGER_EDGE
 
 _LARGEST_CHUNK = 1 << 17  # members looked through at once for a viewer who is shown few of them
 
+Mask = Callable[[NDArray[np.int32]], NDArray[np.bool_]]
 Place = tuple[int, int]
 """Band, and offset on the keyed circle."""
 
@@ -57,30 +59,48 @@ class NearbyPages:
         shown = self._caps.shown_to_young(viewer, edge_ms, around.now_ms)
         if shown is None:
             return found
-        new = [slot for slot in found.slots[:limit].tolist() if slot not in shown]
+        first = found.slots[:limit]
+        new = first[~np.isin(self._caps.marks(first), shown)]
         room = max(0, MOST_STRANGERS - len(shown))
-        self._caps.show(viewer, edge_ms, new[:room])
-        return found if len(new) <= room else self._among(around, shown.union(new[:room]), after, limit + 1)
+        self._caps.show(viewer, edge_ms, new[:room].tolist())
+        if len(new) <= room:
+            return found
+        return self._few(around, after, limit + 1, np.union1d(shown, self._caps.marks(new[:room])))
 
-    def _all(self, around: Around, after: Place | None, count: int, shown_ms: NDArray[np.int64]) -> Members:
-        presence = self._presence
+    def _all(self, around: Around, after: Place | None, count: int) -> Members:
+        presence, shown_ms = self._presence, self._presence.shown_until_ms
         crowd, key = presence.crowd(around.now_ms), presence.viewer_key(around.viewer)
         return Members(*crowd.page(around.bands, key, after, count, shown_ms, around.now_ms, around.excluded))
 
     def _drawn(self, around: Around, after: Place | None, count: int) -> Members:
         """Everybody, or for a thinned viewer those drawn for this epoch."""
-        shown_ms = self._presence.shown_until_ms
-        if not self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms):
-            return self._all(around, after, count, shown_ms)
-        parts, missing = [], count
+        if not self._is_thinned(around):
+            return self._all(around, after, count)
+        likely = 64 + int(1.2 * count / self._caps.share_drawn(self._stranger_epoch_ms))
+        return self._those(around, after, count, partial(self._mask, around), likely)
+
+    def _few(self, around: Around, after: Place | None, count: int, marks: NDArray[np.uint32]) -> Members:
+        """Those with one of ``marks`` (about 50), of all around: nothing tells where they are by now."""
+
+        def mask(slots: NDArray[np.int32]) -> NDArray[np.bool_]:
+            known = np.isin(self._caps.marks(slots), marks)
+            return known & self._mask(around, slots) if self._is_thinned(around) else known
+
+        return self._those(around, after, count, mask, _LARGEST_CHUNK)
+
+    def _those(self, around: Around, after: Place | None, count: int, mask: Mask, likely: int) -> Members:
+        """Up to ``count`` of a mask, looked for among ``likely`` members at once."""
+        parts, missing, chunk = [], count, min(likely, _LARGEST_CHUNK)
         while True:
-            chunk = min(64 + int(1.2 * missing / self._caps.share_drawn(self._stranger_epoch_ms)), _LARGEST_CHUNK)
-            members = self._all(around, after, chunk, shown_ms)
-            parts.append(members.some(self._mask(around, members.slots)))
+            members = self._all(around, after, chunk)
+            parts.append(members.some(mask(members.slots)))
             missing -= len(parts[-1].slots)
             if missing <= 0 or len(members.slots) < chunk:
                 return Members(*map(np.concatenate, zip(*parts, strict=True))).some(slice(count))
             after = members.last
+
+    def _is_thinned(self, around: Around) -> bool:
+        return self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms)
 
     def _mask(self, around: Around, slots: NDArray[np.int32]) -> NDArray[np.bool_]:
         edge_ms = self._presence.stranger_edge_ms
@@ -89,15 +109,3 @@ class NearbyPages:
     @property
     def _stranger_epoch_ms(self) -> int:
         return EDGES_PER_STRANGER_EDGE * self._presence.epochs.epoch_ms
-
-    def _among(self, around: Around, only: set[int], after: Place | None, count: int) -> Members:
-        """Those of ``only`` (50 at most) who are shown now."""
-        slots = np.array(sorted(only), np.int32)
-        if self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms):
-            slots = slots[self._mask(around, slots)]
-        slots = slots[self._presence.shown_until_ms[slots] > around.now_ms]
-        if not slots.size:
-            return Members(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint64))
-        shown_ms = np.zeros_like(self._presence.shown_until_ms)
-        shown_ms[slots] = self._presence.shown_until_ms[slots]
-        return self._all(around, after, min(count, slots.size), shown_ms)

@@ -1,5 +1,6 @@
 """Who is known, by slot: ids, settings, ages. Folded from the feed; every question about a person starts here."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, LIFE_SHIFT, 
 from discovery.sealed import Sealer
 from discovery.store.keys import Shards
 from discovery.tombstones import Tombstone, TombstoneRow, Tombstones, hash_in
+from discovery.withheld import Withheld
+from geo.kernels import keyed
 
 NOBODY, FRIENDS, EVERYONE = range(3)
 VISIBILITIES = ("nobody", "friends", "everyone")
@@ -24,10 +27,10 @@ _FIRST_CAPACITY = 1024
 
 
 class Shown(NamedTuple):
-    """Strangers (slots) whom a new account was shown on a day since 1970."""
+    """Strangers whom a new account was shown on a day since 1970, by their marks: uint32[n], ascending, each once."""
 
     day: int
-    others: frozenset[int]
+    marks: NDArray[np.uint32]
 
 
 def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
@@ -84,10 +87,12 @@ class People:
         self.cells = np.zeros(_FIRST_CAPACITY, np.uint8)
         self.cell_mark = np.zeros(_FIRST_CAPACITY, np.uint32)
         self.shown: dict[int, Shown] = {}
+        self._mark_key = np.uint64(sealer.hash64("shown", "0")), np.uint64(sealer.hash64("shown", "1"))
         self.tombstones = Tombstones(sealer)
         self.quiet_zones = QuietZones()
         self.mutes = Mutes()
-        self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads them
+        self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads, _suspend writes them
+        self.withheld_bottles = Withheld(sealer)
         self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
         self._accounts: dict[str, set[int]] = {}
 
@@ -132,6 +137,26 @@ class People:
         """The keyed 64-bit hash of an id, known or not."""
         return self._sealer.hash64("person", user)
 
+    def marks(self, slots: NDArray[Any]) -> NDArray[np.uint32]:
+        """uint32[n]: what stands for people in ``shown``, a keyed hash that without the secret says nothing of them.
+
+        32 bits are enough for a cap that counts to 50 a day. A stranger whose mark is that of one shown before passes
+        as shown already: once in 2^32 / 50 strangers, and by chance alone, for nobody can choose marks. So a new
+        account with 100,000 people around is shown 50.001 instead of 50 in the mean; 100,000 new accounts with 10,000
+        around each are shown 12 strangers more a day than 5 million. Marks decide nothing else.
+        """
+        return self._marked(self.hashes[slots])
+
+    def marks_of(self, users: Sequence[str]) -> NDArray[np.uint32]:
+        """:meth:`marks` of ids, known or not."""
+        try:
+            return self.marks(np.fromiter(map(self._slots.__getitem__, users), np.int32, len(users)))
+        except KeyError:  # somebody is not known
+            return self._marked(np.array([self.hash_of(user) for user in users], np.uint64))
+
+    def _marked(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        return np.asarray(keyed.siphash24_many(*self._mark_key, hashes).astype(np.uint32))  # the low half
+
     @property
     def secret_fingerprint(self) -> str:
         """Tells whether hashes were made with this secret, and nothing else about it."""
@@ -175,7 +200,7 @@ class People:
         known = np.where((flags & CLAIM_ADULT) != 0, AGE_ADULT, AGE_MINOR)
         ages = np.where((flags & CLAIM_KNOWN) != 0, known, AGE_UNKNOWN)
         self.age_claim[slots[told]] = ages[told]
-        self.came[slots[told]] |= self.lives[slots[told]] > 0
+        self._come(slots[told])
         self.cleared[slots[(flags & OWN) != 0]] = False
 
     def fold_first(self, slots: NDArray[np.int32], times_ms: NDArray[np.int64]) -> None:
@@ -187,8 +212,8 @@ class People:
         """Apply one settings record; returns the slot."""
         slot = self.slot_or_new(change["u"])
         if "moderated" not in change:  # that is said of a person, not by them
-            self.came[slot] |= self.lives[slot] > 0
-        self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
+            self._come(np.array([slot], np.int32))
+            self.fold_first(np.array([slot], np.int32), np.array([now_ms], np.int64))
         if "visibility" in change:
             self._fold_visibility(slot, VISIBILITIES.index(change["visibility"]), change["until"], now_ms)
         if "bottles" in change:
@@ -207,6 +232,16 @@ class People:
             self.quiet_zones.set(slot, change["quiet_zones"])
         return slot
 
+    def _come(self, slots: NDArray[np.int32]) -> None:
+        """Somebody takes part under these ids, of which some were erased: what was closed to them is closed."""
+        new = slots[(self.lives[slots] > 0) & ~self.came[slots]]
+        self.came[new] = True
+        for slot in new.tolist():
+            standing = self.suspensions.get(slot)
+            if standing is not None:
+                self.tombstones.close(int(self.shard[slot]), self.ids[slot], {})
+                self._suspend(slot, standing)
+
     def _fold_visibility(self, slot: int, visibility: int, until_ms: int, now_ms: int) -> None:
         before = self.visibility_at(slot, now_ms)
         if visibility != EVERYONE:
@@ -217,11 +252,16 @@ class People:
         self.visible_until_ms[slot] = until_ms
 
     def _suspend(self, slot: int, standing: dict[str, int]) -> None:
-        """The dict is replaced, never changed: a snapshot may hold it."""
+        """The dict is replaced, never changed: a snapshot may hold it. Of an id whose person was erased it stands with
+        the tombstone, and the sea is told nothing: no bottle is theirs, and not every worker knows the id."""
         if standing:
             self.suspensions[slot] = standing
         else:
             self.suspensions.pop(slot, None)
+        gone = self.lives[slot] > 0 and not self.came[slot]
+        if gone:
+            self.tombstones.close(int(self.shard[slot]), self.ids[slot], standing)
+        self.withheld_bottles.put(self.ids[slot], 0 if gone else closed.withheld_until_ms(standing, "bottles"))
 
     def fold_mute(self, record: list[Any]) -> None:
         """Apply one mute ``[muter, other, whether it stands]``."""
@@ -256,7 +296,7 @@ class People:
         for name in self.FOLDED:
             getattr(self, name)[slots] = 0
         for slot in beside:
-            self.suspensions.pop(slot, None)
+            self._suspend(slot, {})
             self._part_from_person(slot)
             self.quiet_zones.set(slot, ())
             self.mutes.put(slot, ())
@@ -270,7 +310,8 @@ class People:
         mutes: dict[int, list[str]],
     ) -> None:
         """Put back what stands beside the columns, by slot."""
-        self.suspensions.update(suspensions)
+        for slot, standing in suspensions.items():
+            self._suspend(slot, standing)
         for slot, cells in zones.items():
             self.quiet_zones.set(slot, cells)
         for slot, others in mutes.items():
@@ -281,18 +322,19 @@ class People:
     # --- erasure ---
 
     def fold_erased(self, user: str, name: str, at_ms: int, life: int, now_ms: int) -> int:
-        """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes. The slot."""
+        """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes, but suspensions
+        last to their ends. The slot."""
         slot = self.slot_or_new(user)
+        standing = {key: end_ms for key, end_ms in self.suspensions.get(slot, {}).items() if end_ms > now_ms}
         self._forget(np.array([slot]), [slot])
-        for viewer in [viewer for viewer, today in self.shown.items() if slot in today.others]:
-            self.shown[viewer] = self.shown[viewer]._replace(others=self.shown[viewer].others - {slot})
         self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
         self.lives[slot], self.erased_ms[slot] = life, now_ms
+        self._suspend(slot, standing)
         return slot
 
     def fold_tombstone(self, shard: int, name: str, at_ms: int, life: int, now_ms: int) -> None:
         """Somebody of whom nothing is known here was erased elsewhere, or earlier."""
-        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms))
+        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms, self.tombstones.closed(shard, name)))
         self._mark(np.flatnonzero(self.hashes[: len(self.ids)] == hash_in(name)))
 
     def restore_tombstones(self, shard: int, rows: list[TombstoneRow]) -> None:
@@ -307,6 +349,8 @@ class People:
             found = self.tombstones.find(int(self.shard[slot]), self.ids[slot])
             if found is not None:
                 self.lives[slot], self.erased_ms[slot] = found.life, found.hive_ms
+                if found.closed or slot in self.suspensions:
+                    self._suspend(slot, {**self.suspensions.get(slot, {}), **found.closed})
 
     def tombstone(self, user: str) -> Tombstone | None:
         """Of the last erasure of this id."""
@@ -377,14 +421,25 @@ class People:
         minor = (app == AGE_MINOR) | (claim == AGE_MINOR)
         return np.asarray(~minor & (known_adult | (not self._require_age)))
 
+    def closed_to(self, user: str) -> closed.Standing:
+        """What is suspended of whoever has, or comes under, this id: by source and feature, until when."""
+        slot = self._slots.get(user)
+        if slot is not None:
+            return self.suspensions.get(slot, {})
+        found = self.tombstone(user)
+        return {} if found is None else found.closed
+
+    def named_suspensions(self) -> dict[int, dict[str, int]]:
+        """Those of everybody but whom was erased and nobody came as since: theirs stand with tombstones, by no name."""
+        return {slot: ends for slot, ends in self.suspensions.items() if not self.lives[slot] or self.came[slot]}
+
     def suspended(self, slot: int, feature: str, now_ms: int) -> bool:
         """Whether ``feature`` is closed to this person at this time, by the app, a moderator or a hold."""
         return closed.until_ms(self.suspensions.get(slot, {}), feature) > now_ms
 
-    def withheld(self, feature: str, now_ms: int) -> set[int]:
-        """Slots of those whom moderation keeps from ``feature``: nobody else meets them there either."""
-        standing = self.suspensions.items()
-        return {slot for slot, ends in standing if closed.withheld_until_ms(ends, feature) > now_ms}
+    def withheld(self, slot: int, feature: str, now_ms: int) -> bool:
+        """Whether moderation keeps this person from ``feature``: then nobody else meets them there either."""
+        return closed.withheld_until_ms(self.suspensions.get(slot, {}), feature) > now_ms
 
     def muted(self, slot: int) -> set[int]:
         """Slots of everybody whom this human muted, with all accounts of each."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from discovery.friends import PRECISE, Friendships
 from discovery.people import AGES, NOBODY, VISIBILITIES, People
 from discovery.precise_channel import PreciseChannel
 from discovery.presence import Presence
-from discovery.report_queue import ReportQueues
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
 from discovery.speed_cap import SpeedCap
 from discovery.store.writer import Writer
@@ -50,6 +50,14 @@ def claim_flags(claim: str | None) -> int:
     return CLAIM_TOLD | {None: 0, "adult": CLAIM_KNOWN | CLAIM_ADULT}.get(claim, CLAIM_KNOWN)
 
 
+class TakesReports(Protocol):
+    """Where reports go: into the feed, gathered (``report_queue``)."""
+
+    async def add(self, reports: Sequence[Report]) -> None:
+        """Return once all are durable and folded here. Raises StateAway."""
+        ...
+
+
 class Positions:
     """Reports go through one state machine a person; most change no cell and write nothing."""
 
@@ -59,7 +67,7 @@ class Positions:
         presence: Presence,
         friendships: Friendships,
         writer: Writer,
-        queues: ReportQueues,
+        queues: TakesReports,
         speed_cap: SpeedCap,
         precise: PreciseChannel,
     ) -> None:
@@ -67,7 +75,7 @@ class Positions:
         self._presence = presence
         self._friendships = friendships
         self._writer = writer
-        self._queues = queues
+        self.queues = queues
         self._speed_cap = speed_cap
         self._precise = precise
 
@@ -85,7 +93,7 @@ class Positions:
         expiry_ms = self._expiry_ms(slot, ttl_s)
         claimed = slot is not None and self._people.age_claim[slot] == AGES.index(claim)
         if not claimed or self._changes(slot, candidate, expiry_ms):
-            await self._queues.add([Report(user, candidate, expiry_ms, self._flags(user, claim) | OWN | jump)])
+            await self.queues.add([Report(user, candidate, expiry_ms, self._flags(user, claim) | OWN | jump)])
         self._writer.lives.require(user)
         return self._view(user)
 
@@ -220,7 +228,7 @@ class Positions:
                 flags = self._writer.lives.flags(row.user) | (jump or 0)
                 reports.append(Report(row.user, cell, expiry_ms, flags))
         if reports:
-            await self._queues.add(reports)
+            await self.queues.add(reports)
         return codes
 
     def _judged(self, rows: Sequence[AppPosition]) -> list[tuple[int, int | None]]:

@@ -8,7 +8,8 @@ is shown at once, by no epoch.
 A share and its cell belong to the shard of who shows. They end with ``until``, when the half is changed (which is also
 how a block and an unfriending end them), when the owner hides, clears, or is no adult. What the other person does is
 of another shard: ``Friendships.shows_precisely`` asks whether the friendship is still that in which the share was
-given, and so a share that one of them ended never comes back.
+given, and so a share that one of them ended never comes back. To who is no adult it shows nothing, and the owner is not
+told so.
 """
 
 from typing import NamedTuple

@@ -1,5 +1,8 @@
 """Quiet zones: cells of resolution 5 inside which strangers do not see a person and friends see `city`.
 
+Both ways: who is in one of their own is answered no list of strangers either (``nearby.py``), so that nobody watches
+from behind it.
+
 Never finer: a hole in what is published shows its own outline. Where people hid a finer zone around the home, 14 days
 of looking found that home's cell for 78-91 % of them; with whole cells of resolution 5, for 16 % (14 % is chance).
 """
@@ -60,7 +63,11 @@ class QuietZones:
         return bool(zones and cell and cells.parent(cell, CITY_RESOLUTION) in zones)
 
     def inside(self, slots: NDArray[np.int32], cells8: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Which of ``slots`` are in one of their zones; ``cells8`` uint64 by slot says where each is."""
+        """Which of ``slots`` are in one of their zones; ``cells8`` uint64 by slot says where each is.
+
+        Few are looked up one by one, each in at most ``MAX_ZONES`` zones. For more, all rows are looked through once,
+        whoever's they are: one for each zone of anybody, at most ``MAX_ZONES`` a person.
+        """
         if not self._zones:
             return slots[:0]
         if len(slots) <= _FEW:

@@ -2,8 +2,9 @@
 
 Every worker remembers what it folded of class A in the last 10 s of hive time. When a shard had to be restored because
 its last folded entry was gone, whatever hid or forbade more than what stands now is written anew, by every worker that
-remembers it; the scripts make repeats nothing. Only narrowing is said again: a widening that is lost costs its person a
-tap, a hiding that is lost costs them their peace.
+remembers it; the scripts make repeats nothing. So is an end of visibility that came nearer, and an age that was
+lowered. Only narrowing is said again: a widening that is lost costs its person a tap, a hiding that is lost costs them
+their peace.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import structlog
 from discovery.erasure import Erasure
 from discovery.errors import Refused, StateAway
 from discovery.friends import DECLINED, PRECISE, PRECISIONS, Friends, Friendships
-from discovery.people import VISIBILITIES, People
+from discovery.people import AGE_ADULT, AGE_MINOR, AGES, EVERYONE, NOBODY, VISIBILITIES, People
 from discovery.positions import Positions
 from discovery.presence import Presence
 from discovery.quiet_zones import MAX_ZONES
@@ -70,7 +71,8 @@ class Reassertion:
         kept = self._kept.setdefault(shard, {})
         for fact, said in _facts(kind, payload):
             for ended in [other for other in kept if fact[0] == "e" and other[1] == fact[1]]:
-                del kept[ended]  # what somebody erased had said must not be said again
+                if ended[0] != "moderated":  # that outlives an erasure
+                    del kept[ended]  # what somebody erased had said must not be said again
             kept.pop(fact, None)
             kept[fact] = now_ms, said
         oldest = next(iter(kept), None)
@@ -85,13 +87,18 @@ class Reassertion:
         """
         kept = self._kept.pop(shard, {})
         if shard not in self._taken:
-            self._taken[shard] = {fact: said for fact, said in kept.items() if not self._taken_back(fact, said[0])}
+            self._taken[shard] = {fact: said for fact, said in kept.items() if not self._taken_back(fact, *said)}
         return self._taken[shard]
 
-    def _taken_back(self, fact: Fact, said_ms: int) -> bool:
-        """Whether the person came back after a clear: their report is of class C, and not noted."""
+    def _taken_back(self, fact: Fact, said_ms: int, said: Any) -> bool:
+        """Whether the person came back after a clear, or showed a token of another age: their report is of class C, and
+        not noted."""
         slot = self._people.slot(fact[1])
-        return fact[0] == "c" and slot is not None and self._presence.is_live(slot, said_ms)
+        if slot is None:
+            return False
+        if fact[0] == "claim":
+            return bool(self._people.age_claim[slot] != AGES.index(said))
+        return fact[0] == "c" and self._presence.is_live(slot, said_ms)
 
     def say_again(self, shard: int, remembered: Remembered, now_ms: int) -> None:
         """The shard is restored: write, in the background, what is stricter than what stands now."""
@@ -125,15 +132,15 @@ class Reassertion:
         if kind == "e":
             tombstone = self._people.tombstone(user)
             stands = tombstone is not None and tombstone.at_ms >= said
-            return None if stands else lambda: self._erasure.erase(user, said)
+            return None if stands else lambda: self._erasure.erase_again(user, said)
         if kind == "c":
             live = slot is not None and self._presence.is_live(slot, now_ms)
             gone = slot is None or not (live or self._friendships.precise.others(slot))
             return None if gone else lambda: self._positions.clear(user)
         if kind == "s":
-            shown = 0 if slot is None else self._people.visibility_at(slot, now_ms)
-            narrower = VISIBILITIES.index(said) < shown
-            return (lambda: self._settings.change(user, visibility=said)) if narrower else None
+            return (lambda: self._narrow(user, *said)) if self._narrowed(slot, now_ms, *said) else None
+        if kind in ("age", "claim"):
+            return self._age_again(kind, user, said)
         if kind == "quiet":
             return self._quiet_again(user, said)
         if kind == "suspended":
@@ -154,7 +161,52 @@ class Reassertion:
         both = list(dict.fromkeys([*said, *stand]))[:MAX_ZONES]
         if set(said) <= set(stand):
             return None
-        return lambda: self._settings.change(user, quiet_zones=both)
+        return lambda: self._settings.change(user, quiet_zones=both, claim=self._claim(user))
+
+    def _narrowed(self, slot: int | None, now_ms: int, visibility: str, until_ms: int) -> tuple[str, int | None] | None:
+        """Visibility and its end, where what was said shows less than what stands, or as much for a shorter time; None
+        where it does not. What has lapsed since shows what it lapsed to; the end is None where there is none."""
+        shown = NOBODY if slot is None else self._people.visibility_at(slot, now_ms)
+        said = VISIBILITIES.index(visibility)
+        lapsed = 0 < until_ms <= now_ms
+        if slot is None or said > shown:
+            return None
+        if said < shown:
+            return ("nobody", None) if lapsed else (visibility, until_ms or None)
+        stands_ms = int(self._people.visible_until_ms[slot])
+        if shown == NOBODY or not until_ms or now_ms < stands_ms <= until_ms:
+            return None
+        if not lapsed:
+            return visibility, until_ms
+        return (VISIBILITIES[self._people.fallback[slot]] if shown == EVERYONE else "nobody"), None
+
+    async def _narrow(self, user: str, visibility: str, until_ms: int) -> None:
+        """Judged when it is written: while the state was away an end may have come."""
+        slot = self._people.slot(user)
+        narrowed = self._narrowed(slot, self._positions.now_ms, visibility, until_ms)
+        if slot is None or narrowed is None:
+            return
+        shown = VISIBILITIES[self._people.visibility_at(slot, self._positions.now_ms)]
+        name, end_ms = narrowed
+        chosen = None if name == shown else name
+        await self._settings.change(user, visibility=chosen, visible_until_ms=end_ms, claim=self._claim(user))
+
+    def _claim(self, user: str) -> str | None:
+        """The age of the last token, as it stands: none is at hand, and what is said again is not to change it."""
+        slot = self._people.slot(user)
+        return None if slot is None else AGES[self._people.age_claim[slot]]
+
+    def _age_again(self, kind: str, user: str, said: str | None) -> Callable[[], Awaitable[Any]] | None:
+        """An age that is lower than what stands: no adult any more, or a minor where nothing is known."""
+        slot = self._people.slot(user)
+        column = self._people.age_app if kind == "age" else self._people.age_claim
+        stands = 0 if slot is None else int(column[slot])
+        lower = stands == AGE_ADULT if said is None else AGES.index(said) == AGE_MINOR != stands
+        if said == "adult" or not lower:
+            return None
+        if kind == "claim":
+            return lambda: self._settings.note_age(user, said)
+        return lambda: self._settings.change_by_app(user, visibility=None, consent=None, age=said, suspended=None)
 
     async def _suspend(self, user: str, suspended: dict[str, int]) -> None:
         await self._settings.change_by_app(user, visibility=None, consent=None, age=None, suspended=suspended)
@@ -175,7 +227,7 @@ class Reassertion:
 
 
 def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
-    """What an entry says, fact by fact: the blocked person, the visibility, the precision, or nothing."""
+    """What an entry says, fact by fact: the blocked person, visibility and its end, an age, the precision, …"""
     if kind == "c":
         yield ("c", payload.decode()), None
         return
@@ -191,7 +243,10 @@ def _facts(kind: str, payload: bytes) -> Iterator[tuple[Fact, Any]]:
         yield ("m", user, name), muted
     elif kind == "s":
         if "visibility" in content:
-            yield ("s", content["u"]), content["visibility"]
+            yield ("s", content["u"]), (content["visibility"], content["until"])
+        for key in ("age", "claim"):
+            if key in content:
+                yield (key, content["u"]), content[key]
         if "quiet_zones" in content:
             yield ("quiet", content["u"]), content["quiet_zones"]
         if "suspended" in content:

@@ -38,17 +38,21 @@ _OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
 _TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
-# Hashes of ids are made anew by the workers, who know the deployment's secret; it is not needed here.
-_NO_SECRET = b"the secret of no deployment, only for copies"
 _LEADER = "copy"
 
 
-class Resharding(Plan):
-    """From one shard to ``count``."""
+class WrongSecret(Exception):
+    """The state was written with another PRIVACY_SECRET: who was erased could not be told here."""
 
-    def __init__(self, count: int, monotonic: Callable[[], float]) -> None:
+
+class Resharding(Plan):
+    """From one shard to ``count``. ``secret``: the PRIVACY_SECRET of the deployment, by which tombstones name people:
+    what the feed still says of who was erased must not be folded as if somebody new had said it."""
+
+    def __init__(self, count: int, monotonic: Callable[[], float], secret: bytes) -> None:
         self._after = keys.Shards(count)
         self._monotonic = monotonic
+        self._secret = secret
         self._folding: _Folding | None = None
 
     def record(self, record: Record) -> Iterator[Record]:
@@ -78,16 +82,16 @@ class Resharding(Plan):
         return {**world, "shards": str(self._after.count)}
 
     async def prepare(self, source: State) -> None:
-        """Fold what stands; :meth:`finish` goes on from there."""
-        self._folding = await _Folding.begin(source, self._monotonic)
+        """Fold what stands; :meth:`finish` goes on from there. Raises WrongSecret."""
+        self._folding = await self._begin_folding(source)
 
     async def finish(self, source: State, target: State) -> None:
-        """Fold the one shard, and write what each new one begins with. Raises NotAsWritten."""
+        """Fold the one shard, and write what each new one begins with. Raises NotAsWritten, WrongSecret."""
         await self._part_cases(source, target)
         try:
-            folded = await (self._folding or await _Folding.begin(source, self._monotonic)).end()
+            folded = await (self._folding or await self._begin_folding(source)).end()
         except FeedGap:  # the feed was trimmed meanwhile behind a newer checkpoint
-            folded = await (await _Folding.begin(source, self._monotonic)).end()
+            folded = await (await self._begin_folding(source)).end()
         if folded is None:
             return
         end = await transfer.stream_end(source, keys.feed(keys.shard_tag(0)).encode())
@@ -95,6 +99,9 @@ class Resharding(Plan):
         for part in await asyncio.to_thread(split, folded, self._after):
             found += await asyncio.to_thread(facts, await _begin(target, part, end.last))
         world_record.compare(_hex(await asyncio.to_thread(facts, folded)), _hex(found))
+
+    async def _begin_folding(self, source: State) -> "_Folding":
+        return await _Folding.begin(source, self._monotonic, self._secret)
 
     async def _part_cases(self, source: State, target: State) -> None:
         """Each case waits in the queue of its target's shard. Raises NotAsWritten."""
@@ -142,9 +149,9 @@ async def _begin(state: State, part: ShardState, last: bytes) -> ShardState:
 class _Folding:
     """A worker's fold of the only shard, up to the end of its feed."""
 
-    def __init__(self, state: State, monotonic: Callable[[], float]) -> None:
-        sealer = Sealer(_NO_SECRET)
-        people = People(sealer, require_age=False)
+    def __init__(self, state: State, monotonic: Callable[[], float], secret: bytes) -> None:
+        sealer = Sealer(secret)
+        people = self._people = People(sealer, require_age=False)
         blocks = Blocks(people)
         friendships = Friendships(people, blocks)
         presence = Presence(people, sealer.epoch_key)
@@ -164,12 +171,14 @@ class _Folding:
         self._follower = Follower(state, keys.feed(keys.shard_tag(0)), fold_entry, on_time, monotonic, fold.settle)
 
     @classmethod
-    async def begin(cls, state: State, monotonic: Callable[[], float]) -> "_Folding":
-        """Fold what stands now. Raises FeedGap, CheckpointBroken."""
-        folding = cls(state, monotonic)
+    async def begin(cls, state: State, monotonic: Callable[[], float], secret: bytes) -> "_Folding":
+        """Fold what stands now. Raises FeedGap, CheckpointBroken, WrongSecret."""
+        folding = cls(state, monotonic, secret)
         loaded = await folding._checkpoints.read()
         if loaded is not None:
             packed = await asyncio.to_thread(unpack, loaded.chunks)
+            if packed.head.secret != folding._people.secret_fingerprint:
+                raise WrongSecret("the state was written with another NEARHIVE_PRIVACY_SECRET")
             folding._sharded.load(packed)
             folding._follower.restart(packed.head.place)
         await folding._follower.catch_up()
@@ -225,8 +234,17 @@ def _part(state: ShardState, head: Head, names: list[str], shard_of: NDArray[np.
         mutes=[[index[who], others] for who, others in state.mutes if mine[who]],
         tombstones=state.tombstones,  # they do not tell whose shard they are of, so each has all
         precise=[[index[who], *shown] for who, *shown in state.precise if mine[who]],
-        shown=[[index[who], *today] for who, *today in state.shown if mine[who]],
+        shown=_part_of_shown(state.shown, mine, index),
     )
+
+
+def _part_of_shown(
+    shown: dict[str, NDArray[Any]], mine: NDArray[np.bool_], index: dict[int, int]
+) -> dict[str, NDArray[Any]]:
+    which = mine[shown["who"]]
+    rows = {name: shown[name][which] for name in ("who", "day", "count")}
+    marks = shown["marks"][np.repeat(which, shown["count"])]
+    return {**rows, "who": _renumbered(index, rows["who"]), "marks": marks}
 
 
 def _renumbered(index: dict[int, int], column: NDArray[Any]) -> NDArray[Any]:
@@ -246,11 +264,19 @@ def facts(state: ShardState) -> int:
     for who, until_ms in state.suspensions:
         digests.append(digest_of(b"suspended", names[who], orjson.dumps(until_ms, option=orjson.OPT_SORT_KEYS)))
     digests += [digest_of(b"person", names[who], person.encode()) for who, person in state.persons]
-    digests += [digest_of(b"shown", names[who], orjson.dumps(today)) for who, *today in state.shown]
+    digests += [digest_of(b"shown", names[who], *parts) for who, *parts in _shown_rows(state.shown)]
     digests += [digest_of(b"precise", names[who], orjson.dumps(shown)) for who, *shown in state.precise]
     digests += [digest_of(b"mutes", names[who], orjson.dumps(others)) for who, others in state.mutes]
     digests += [digest_of(b"quiet zones", names[who], orjson.dumps(zones)) for who, zones in state.quiet_zones]
     return sum(digests)
+
+
+def _shown_rows(shown: dict[str, NDArray[Any]]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Who, the day, the marks."""
+    ends = np.cumsum(shown["count"], dtype=np.int64).tolist()
+    for row, (who, end) in enumerate(zip(shown["who"].tolist(), ends, strict=True)):
+        start = end - int(shown["count"][row])
+        yield who, shown["day"][row].tobytes(), shown["marks"][start:end].tobytes()
 
 
 def _rows(columns: dict[str, NDArray[Any]]) -> list[bytes]:

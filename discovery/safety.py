@@ -1,6 +1,7 @@
 """Blocks: both directions, all features. A block is stored with the blocker and applied both ways."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -14,6 +15,8 @@ from discovery.store.writer import Writer
 
 MOST_BLOCKS = 5000  # of one person: each is looked through in many answers
 _BLOCK = LifeScript("block")
+
+Decline = Callable[[str, str], Awaitable[None]]
 
 Order = tuple[int, int]
 """When a block was folded: hive time in ms, then how many-th block of its shard. The same in every worker."""
@@ -141,14 +144,17 @@ class Blocks:
 class Safety:
     """The acts: block and unblock, mute and unmute."""
 
-    def __init__(self, blocks: Blocks, people: People, writer: Writer) -> None:
+    def __init__(self, blocks: Blocks, people: People, writer: Writer, decline: Decline) -> None:
+        """``decline(a, b)`` ends what ``a`` shows ``b``, if anything."""
         self._blocks = blocks
         self._people = people
         self._writer = writer
+        self._decline = decline
 
     async def block(self, user: str, target: str, name: str | None = None) -> None:
-        """Block ``target``, listed as ``name``. Also ends what ``user`` showed them. Everywhere on return. Raises
-        TooManyBlocks."""
+        """Block ``target``, listed as ``name``. Also ends, for good, what any account of the human behind ``user``
+        showed any of theirs: a friendship of another account must not come back, with a precise share in it, when the
+        block is lifted. Everywhere on return. Raises TooManyBlocks."""
         if target in (user, ""):
             return  # 204 for any id, and nothing to keep apart; nobody is left of a thread whose other was erased
         shown = name or target
@@ -157,6 +163,17 @@ class Safety:
         names = [shards.blocks(user), shards.friend_halves(user), self._writer.feed_key(user)]
         if await self._writer.enforce(user, _BLOCK, names, [payload, shown, target, MOST_BLOCKS]) < 0:
             raise TooManyBlocks(f"nobody can block more than {MOST_BLOCKS:,} people: take some back first")
+        await self._end_friendships(user, target)
+
+    async def _end_friendships(self, user: str, target: str) -> None:
+        """Of other accounts of the two humans: the script of the block has ended that of these two."""
+        slot, other_slot = self._people.slot(user), self._people.slot(target)
+        if slot is None or other_slot is None:
+            return
+        mine = [self._people.ids[account] for account in self._people.accounts(slot)]
+        theirs = [self._people.ids[account] for account in self._people.accounts(other_slot)]
+        pairs = [(a, b) for a in mine for b in theirs if (a, b) != (user, target)]
+        await asyncio.gather(*(self._decline(a, b) for a, b in pairs))
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""

@@ -1,5 +1,6 @@
 """What a person, or the app for them, sets: visibility with its lapse, bottles, age, suspensions."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from discovery.errors import AdultsOnly, Invalid, StillRunning
+from discovery.errors import AdultsOnly, Erased, Invalid, StillRunning
 from discovery.people import AGE_UNKNOWN, AGES, NOBODY, VISIBILITIES, People
 from discovery.quiet_zones import MAX_ZONES
 from discovery.store.life_script import LifeScript
@@ -140,11 +141,20 @@ class Settings:
         return self.view(user)
 
     async def moderate(self, user: str, changed: dict[str, int]) -> None:
-        """Change what moderation has closed to a person, by key of ``suspensions.py``; 0 lifts. The app's stays."""
+        """Change what moderation has closed to a person, by key of ``suspensions.py``; 0 lifts. The app's stays.
+
+        Of who was erased no record is written anew: it stands with the tombstone, for whoever comes under the id.
+        """
         names = [self._writer.shards.person(user), self._writer.feed_key(user)]
         payload = orjson.dumps({"u": user, "moderated": changed})
-        fields = [part for key, until_ms in changed.items() for part in (key, until_ms)]
-        await self._writer.enforce(user, _SETTINGS, names, ["", payload, *fields])
+        recorded = [part for key, until_ms in changed.items() for part in (key, until_ms)]
+        for _ in range(_JUDGE_TRIES):
+            fields = [] if self._people.is_gone(user) else recorded
+            with contextlib.suppress(Erased):  # a moment ago, by another worker
+                await self._writer.enforce(user, _SETTINGS, names, ["", payload, *fields])
+                return
+            await self._writer.catch_up(user)
+        raise StillRunning("the person is being erased")
 
     async def _write_judged(self, user: str, judge: Callable[[str], dict[str, Any]]) -> None:
         """Write what ``judge`` makes of the visibility shown now, only if that is what the record holds.

@@ -248,10 +248,14 @@ class Shakes:
         """The folded matches without anyone blocked, hidden, suspended or erased since."""
         slot = self._people.slot(user)
         never = set() if slot is None else self._blocks.either_way(slot) | self._friendships.hidden_between(slot)
-        never |= self._people.withheld("shake", self._writer.now_ms)
-        found = self._fold.matches(shake_hash)
-        shown = (match for match in found if match.person and self._people.slot(match.person) not in never)
-        return [_shown(match) for match in shown if not self._people.is_gone(match.person)]
+        found = [match for match in self._fold.matches(shake_hash) if match.person]
+        return [_shown(match) for match in found if not self._is_hidden(match.person, never)]
+
+    def _is_hidden(self, user: str, never: set[int]) -> bool:
+        slot = self._people.slot(user)
+        if slot in never or self._people.is_gone(user):
+            return True
+        return slot is not None and self._people.withheld(slot, "shake", self._writer.now_ms)
 
     def _shake_id(self, user: str, key: str) -> str:
         """A key that an earlier life of the id used names another shake in this one."""

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from discovery.store.feed import Place
 
-FORMAT = 2
-_OLDEST_FORMAT = 1  # has none of the sections that came with 2: they are read as empty
+FORMAT = 3
+_OLDEST_FORMAT = 1  # has none of the sections that came with 2: they are read as empty. 2 names people in `shown` by id
 MAX_CHUNK_BYTES = 1 << 20
 
 COLUMNS = {
@@ -63,6 +63,9 @@ HALF_COLUMNS = {
 }
 """Every field of a half and its type here; columns, because people have many."""
 
+SHOWN_COLUMNS = {"who": "<u4", "day": "<i4", "count": "<u4", "marks": "<u4"}
+"""Whom new accounts were shown: a row for each of them in the first three, ``count`` marks for each row in the last."""
+
 _MAGIC = b"NHcp"
 _PREFIX = struct.Struct("<4sBI")
 _TRAILER = struct.Struct("<I")
@@ -71,7 +74,7 @@ _UNPACKERS = 4  # threads: zlib lets go of the interpreter
 _LINE_ROWS = 20_000  # rows a JSON line: a thread that packs holds the interpreter for one line at a time
 _TABLES = (
     *("ids", "mentioned", "blocks", "suspensions", "persons"),
-    *("quiet_zones", "mutes", "precise", "shown", "tombstones"),
+    *("quiet_zones", "mutes", "precise", "tombstones"),
 )
 
 
@@ -103,8 +106,8 @@ class ShardState:
     [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
     ``quiet_zones`` [who, [cell, ...]], ``mutes`` [who, [id, ...]],
     ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]],
-    ``shown`` [who, day, [id, ...]]. ``tombstones`` [name, at_ms, life, hive_ms] name
-    nobody.
+    ``tombstones`` [name, at_ms, life, hive_ms, perhaps {feature: until_ms}] name nobody. ``shown`` has the columns of
+    ``SHOWN_COLUMNS``, ``who`` by index as well; in ``shown_ids`` are rows [who, day, [id, ...]] of an older format.
     """
 
     head: Head
@@ -120,7 +123,8 @@ class ShardState:
     mutes: list[Any]
     tombstones: list[Any]
     precise: list[Any]
-    shown: list[Any]
+    shown: dict[str, NDArray[Any]]
+    shown_ids: list[Any] = field(default_factory=list)
 
 
 def pack(state: ShardState) -> list[bytes]:
@@ -138,6 +142,8 @@ def _raw_sections(state: ShardState) -> Iterator[tuple[str, bytes]]:
     for columns, kinds in ((state.columns, COLUMNS), (state.halves, HALF_COLUMNS)):
         for name, kind in kinds.items():
             yield name, columns[name].astype(kind).tobytes()
+    for name, kind in SHOWN_COLUMNS.items():
+        yield f"shown_{name}", state.shown[name].astype(kind).tobytes()
     for name in _TABLES:
         yield name, _json_lines(getattr(state, name))
 
@@ -168,7 +174,9 @@ def unpack(chunks: Iterable[bytes]) -> ShardState:
     halves = {name: np.frombuffer(sections[name], kind) for name, kind in HALF_COLUMNS.items()}
     hashes = np.frombuffer(sections["hashes"], "<u8")
     tables = {name: _rows(sections.get(name, b"")) for name in _TABLES}
-    return ShardState(_head(head["head"]), hashes=hashes, columns=columns, halves=halves, **tables)
+    shown = {name: np.frombuffer(sections.get(f"shown_{name}", b""), kind) for name, kind in SHOWN_COLUMNS.items()}
+    tables["shown_ids"] = _rows(sections.get("shown", b""))
+    return ShardState(_head(head["head"]), hashes=hashes, columns=columns, halves=halves, shown=shown, **tables)
 
 
 def _read_head(data: bytes) -> tuple[dict[str, Any], int]:

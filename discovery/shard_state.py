@@ -9,7 +9,7 @@ import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from geo.kernels import presence as kernels
 from geo.privacy import Epochs
 
 _STEP_ROWS = 10_000  # put back at once: about 10 ms
-_STEP_SHOWN = 500  # the same of rows of whom new accounts were shown
+_STEP_SHOWN = 100  # the same of rows of 50 ids to be hashed
 
 _Fact = TypeVar("_Fact")
 Room = dict[str, NDArray[Any]]
@@ -90,9 +90,7 @@ def state_of(taken: Snapshot) -> ShardState:
         mutes=[[index[slot], list(others)] for slot, others in mutes.items()],
         tombstones=taken.tombstones,
         precise=[[index[slot], *_precise_row(taken, rows)] for slot, rows in precise.items()],
-        shown=[
-            [index[slot], day, [taken.ids[other] for other in sorted(others)]] for slot, (day, others) in shown.items()
-        ],
+        shown=_shown_columns(index, shown),
     )
 
 
@@ -141,8 +139,14 @@ def _precise_row(taken: Snapshot, shown: Precise) -> list[object]:
     return [shown.cell, [[taken.ids[other], *share] for other, share in shown.shares.items()]]
 
 
-def _shown_row(taken: Snapshot, today: Shown) -> list[object]:
-    return [today.day, [taken.ids[other] for other in sorted(today.others)]]
+def _shown_columns(index: dict[int, int], shown: dict[int, Shown]) -> dict[str, NDArray[Any]]:
+    marks = [today.marks for today in shown.values()]
+    return {
+        "who": np.fromiter((index[slot] for slot in shown), np.uint32, len(shown)),
+        "day": np.fromiter((today.day for today in shown.values()), np.int32, len(shown)),
+        "count": np.fromiter(map(len, marks), np.uint32, len(shown)),
+        "marks": np.concatenate([np.empty(0, np.uint32), *marks]),
+    }
 
 
 def _block_rows(index: dict[int, int], blocks: dict[int, dict[str, Block]]) -> list[list[object]]:
@@ -186,11 +190,11 @@ class ShardedPeople:
             hashes=people.hashes,
             shard_of=people.shard,
             columns=self._copied(shard, room),
-            suspensions=_lasting(people.suspensions, presence.stranger_edge_ms),
+            suspensions=_lasting(people.named_suspensions(), presence.stranger_edge_ms),
             persons=people.persons.copy(),
             quiet_zones=people.quiet_zones.standing(),
             mutes=people.mutes.standing(),
-            tombstones=people.tombstones.rows(shard),
+            tombstones=people.tombstones.rows(shard, presence.stranger_edge_ms),
             shown=_of_today(people.shown, presence.stranger_edge_ms),
             precise=self._friendships.precise.standing(place.now_ms),
             halves=self._friendships.standing(),
@@ -262,18 +266,29 @@ class ShardedPeople:
         persons = {slots[who]: person for who, person in state.persons}
         zones = {slots[who]: cells for who, cells in state.quiet_zones}
         self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
-        yield from self._put_shown(slots, state.shown)
+        if known is not None:  # marks made with another secret are nobody's: those new accounts may see 50 more today
+            yield from self._put_shown(slots, state.shown)
+        yield from self._put_shown_ids(slots, state.shown_ids)
         for who, cell, shares in state.precise:
             self._friendships.precise.restore(slots[who], self._precise(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
 
-    def _put_shown(self, slots: list[int], rows: list[Any]) -> Iterator[None]:
-        """Up to 50 ids each."""
-        for start in range(0, len(rows), _STEP_SHOWN):
+    def _put_shown(self, slots: list[int], shown: dict[str, NDArray[Any]]) -> Iterator[None]:
+        """The marks stay where they are: each row is a part of the one array."""
+        ends = [0, *np.cumsum(shown["count"], dtype=np.int64).tolist()]
+        rows = zip(shown["who"].tolist(), shown["day"].tolist(), pairwise(ends), strict=True)
+        while some := list(islice(rows, _STEP_ROWS)):
             with _uncollected():
-                for who, day, others in rows[start : start + _STEP_SHOWN]:
-                    self._people.shown[slots[who]] = Shown(day, frozenset(self._people.slots_or_new(others).tolist()))
+                for who, day, (start, end) in some:
+                    self._people.shown[slots[who]] = Shown(day, shown["marks"][start:end])
+            yield
+
+    def _put_shown_ids(self, slots: list[int], rows: list[Any]) -> Iterator[None]:
+        """Of an older checkpoint: up to 50 ids each."""
+        for start in range(0, len(rows), _STEP_SHOWN):
+            for who, day, others in rows[start : start + _STEP_SHOWN]:
+                self._people.shown[slots[who]] = Shown(day, np.unique(self._people.marks_of(others)))
             yield
 
     def _precise(self, cell: int, shares: Iterable[list[Any]]) -> Precise:

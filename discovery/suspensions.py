@@ -37,7 +37,7 @@ def withheld_until_ms(standing: Standing, feature: str) -> int:
 
 def of_app(standing: Standing) -> dict[str, int]:
     """What the app suspended."""
-    return {key: end for key, end in standing.items() if not _is_moderation(key)}
+    return {key: end for key, end in standing.items() if not is_moderation(key)}
 
 
 def with_app(standing: Standing, suspended: Standing) -> dict[str, int]:
@@ -47,13 +47,14 @@ def with_app(standing: Standing, suspended: Standing) -> dict[str, int]:
 
 def with_moderated(standing: Standing, changed: Standing) -> dict[str, int]:
     """``standing`` with some of the moderators' changed; an end of 0 lifts one."""
-    both = {**standing, **{key: end for key, end in changed.items() if _is_moderation(key)}}
+    both = {**standing, **{key: end for key, end in changed.items() if is_moderation(key)}}
     return {key: end for key, end in both.items() if end}
 
 
 def _of_moderation(standing: Standing) -> dict[str, int]:
-    return {key: end for key, end in standing.items() if _is_moderation(key)}
+    return {key: end for key, end in standing.items() if is_moderation(key)}
 
 
-def _is_moderation(key: str) -> bool:
+def is_moderation(key: str) -> bool:
+    """Whether a key is of a hold or a moderator's suspension."""
     return key == HOLD or key.startswith(_BY_MODERATOR)

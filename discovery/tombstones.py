@@ -1,29 +1,35 @@
-"""Tombstones: that somebody was erased, and when; of the person only a keyed hash of the id.
+"""Tombstones: that somebody was erased, and when; of the person only a keyed hash of the id and what is closed to it.
 
 An id lives once more after each erasure: its *life* counts the erasures before it. What was said in an earlier life,
 by a token or in a write still under way, changes nothing in a later one.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from discovery.sealed import Sealer
+from discovery.suspensions import Standing
+
+_NOTHING: Final[Standing] = MappingProxyType({})
 
 
 class Tombstone(NamedTuple):
     """``at_ms``: when it was asked for, by the clock that tokens are judged by. ``life``: how many erasures this id has
-    seen. ``hive_ms``: hive time at which it was folded."""
+    seen. ``hive_ms``: hive time at which it was folded. ``closed``: suspensions that go on (see ``suspensions.py``),
+    here while nobody has come under the id since, so that who is banned does not get rid of it by an erasure."""
 
     at_ms: int
     life: int
     hive_ms: int
+    closed: Standing = _NOTHING
 
 
-TombstoneRow = tuple[str, int, int, int]
-"""Name and the fields of a tombstone: a line of a checkpoint."""
+TombstoneRow = tuple[Any, ...]
+"""Name and the fields of a tombstone, without the last where it is empty: a line of a checkpoint."""
 
 
 def hash_in(name: str) -> np.uint64:
@@ -58,6 +64,17 @@ class Tombstones:
             person_hash = hash_in(name)
             self._hashes = np.insert(self._hashes, np.searchsorted(self._hashes, person_hash), person_hash)
 
+    def close(self, shard: int, user: str, closed: Standing) -> None:
+        """What is closed to whoever comes under an erased id changed."""
+        stands = self.find(shard, user)
+        if stands is not None:
+            self._of[shard][self.name(user)] = stands._replace(closed=closed)
+
+    def closed(self, shard: int, name: str) -> Standing:
+        """What the tombstone of this name, if there is one, keeps closed."""
+        stands = self._of.get(shard, {}).get(name)
+        return _NOTHING if stands is None else stands.closed
+
     def likely(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Indices of those whose hash is that of some tombstone: all that are, and one other in 2^64.
 
@@ -84,9 +101,9 @@ class Tombstones:
 
     # --- a shard's part ---
 
-    def rows(self, shard: int) -> list[TombstoneRow]:
-        """All of a shard."""
-        return [(name, *tombstone) for name, tombstone in self._of.get(shard, {}).items()]
+    def rows(self, shard: int, after_ms: int = 0) -> list[TombstoneRow]:
+        """All of a shard; of suspensions those that end behind ``after_ms``."""
+        return [_row(name, tombstone, after_ms) for name, tombstone in self._of.get(shard, {}).items()]
 
     def restore(self, shard: int, rows: Iterable[TombstoneRow]) -> None:
         """Put back what :meth:`rows` said."""
@@ -97,3 +114,9 @@ class Tombstones:
         """Forget those of a shard."""
         self._of.pop(shard, None)
         self._hashes = None
+
+
+def _row(name: str, tombstone: Tombstone, after_ms: int) -> TombstoneRow:
+    closed = {key: until_ms for key, until_ms in tombstone.closed.items() if until_ms > after_ms}
+    row = name, tombstone.at_ms, tombstone.life, tombstone.hive_ms
+    return (*row, closed) if closed else row

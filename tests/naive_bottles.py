@@ -128,7 +128,7 @@ async def _check_lists(state: State, bottles: dict[str, dict[str, str]]) -> None
 async def _check_ttls(state: State, bottles: dict[str, dict[str, str]]) -> None:
     """Only the sea and what floats or is held in it may live without a TTL."""
     immortal = {keys.sea_index(), keys.sea_holds(), keys.sea_ends(), keys.cases("sea"), keys.moderation_log("sea")}
-    immortal.add(keys.tombstones("sea"))
+    immortal |= {keys.tombstones("sea"), keys.sea_withheld()}
     immortal |= {keys.sea_bottle(bottle_id) for bottle_id, bottle in bottles.items() if bottle["state"] in "fp"}
     for raw in await state.call("KEYS", "{sea}:*"):
         if raw.decode() not in immortal:

@@ -12,7 +12,9 @@ import pytest_asyncio
 from discovery.bottle_records import BottleView
 from discovery.bottles import Bottles
 from discovery.errors import Refused
+from discovery.sealed import Sealer
 from discovery.store.client import State
+from discovery.withheld import Withheld, WithheldNow
 from tests.naive_bottles import check_sea
 
 SECRET = b"secret of the tests" * 2
@@ -25,6 +27,7 @@ class Crowd:
     def __init__(self) -> None:
         self.persons: dict[str, str] = {}
         self.pairs: set[frozenset[str]] = set()
+        self.held = Withheld(Sealer(SECRET))
         self.asked = 0
         self.on_ask: Callable[[int], None] = lambda _: None
 
@@ -41,6 +44,9 @@ class Crowd:
         self.asked += 1
         self.on_ask(self.asked)
         return frozenset(next(iter(pair - {user})) for pair in self.pairs if user in pair)
+
+    def withheld(self) -> WithheldNow:
+        return self.held.at(1)
 
     def muted(self, user: str) -> frozenset[str]:
         return frozenset()

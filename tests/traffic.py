@@ -14,6 +14,7 @@ from discovery.errors import Refused, StateAway
 from discovery.store import keys
 from discovery.store.client import State, StateFault
 from discovery.store.scripts import Script
+from discovery.withheld import WithheldNow
 
 _RECORD = Script("record")
 _SECRET = b"secret of the tests" * 2
@@ -43,6 +44,9 @@ class Traffic:
 
     def blocked_either_way(self, user: str) -> frozenset[str]:
         return frozenset()
+
+    def withheld(self) -> WithheldNow:
+        return WithheldNow(frozenset(), "")
 
     def muted(self, user: str) -> frozenset[str]:
         return frozenset()

@@ -30,6 +30,7 @@ STRANGER_EPOCH_MS = 3 * EPOCH_MS
 HOUR_MS = 3_600_000
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS + 60_000  # one minute after a stranger edge
 _STILL_MS = -(10**13)  # hive time is the larger of what it was and id + offset: this far back it never moves
+_AHEAD_MS = 200  # ticks stand so far ahead: what is appended behind our back then gets their very millisecond
 
 PARIS = (48.8566, 2.3522)
 SECRET = b"test secret of at least thirty-two bytes"
@@ -50,7 +51,7 @@ class World:
         for follower in (*self.hive.feeds.followers, self.hive.shake_feed):
             seconds, micros = await self.state.call("TIME")
             newest_ms = (await follower.tail())[0]
-            id_ms = max(newest_ms, int(seconds) * 1000 + int(micros) // 1000) + 1
+            id_ms = max(newest_ms, int(seconds) * 1000 + int(micros) // 1000 + _AHEAD_MS) + 1
             for offset_ms in (hive_ms - id_ms, _STILL_MS):
                 tick = pack_tick(Tick(offset_ms, EPOCH_MS))
                 await self.state.call("XADD", follower.key, f"{id_ms}-*", "k", "t", "d", tick)
@@ -93,14 +94,14 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(state: State, data_dir: Path, start_ms: int = START_MS) -> AsyncIterator[World]:
-    """A started world at ``start_ms``."""
+async def open_world(state: State, data_dir: Path, start_ms: int = START_MS, **rules: Any) -> AsyncIterator[World]:
+    """A started world at ``start_ms``; ``rules``: fields of ``Rules``."""
     settings = load_settings(data_dir=data_dir, epoch_s=EPOCH_MS // 1000)
     draws = random.Random(7)
     hive = Hive(
         state,
         SECRET,
-        Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0),
+        Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, **rules),
         lambda: draws.getrandbits(32),
         draws.randbytes,
         time.monotonic,

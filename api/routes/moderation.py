@@ -195,8 +195,7 @@ def _content(content: dict[str, Any]) -> ContentOut:
 
 
 def _suspended(target: Target, hive: Any) -> dict[str, str]:
-    slot = hive.people.slot(target.id) if target.kind == "user" else None
-    standing = {} if slot is None else hive.people.suspensions.get(slot, {})
+    standing = hive.people.closed_to(target.id) if target.kind == "user" else {}
     return {key: rfc3339(until_ms) for key, until_ms in standing.items() if until_ms > hive.now_ms}
 
 

@@ -45,7 +45,8 @@ async def get_nearby(
     limit: LimitParam = 30,
     cursor: CursorParam = None,
 ) -> NearbyOut:
-    """Who is near, nearest band first. Only who is visible to everyone sees this list."""
+    """Who is near, nearest band first. Only who is visible to everyone sees this list, and nobody
+    does in a quiet zone of their own."""
     require_feature(hive, caller, "nearby")
     page = await hive.nearby.page(caller.user, radius_m, limit, cursor)
     return NearbyOut(

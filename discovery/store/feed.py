@@ -10,7 +10,7 @@ connection, and when the end of the stream was last reached too long ago (see :m
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -277,7 +277,12 @@ class Follower:
         self._read_to_end = len(entries) < _READ_COUNT
         if self._read_to_end:
             self._at_end_s, self._level_at_s = sent_s, self._read_at_s
-        self._unfolded.extend(self._timed(parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
+        self.take((parse_id(raw), f[b"k"].decode(), f.get(b"d", b"")) for raw, f in entries)
+
+    def take(self, entries: Iterable[tuple[EntryId, str, bytes]]) -> None:
+        """Entries (id, kind, payload) that follow those taken before: fold them, but what has to wait. Raises what one
+        raises that cannot be folded."""
+        self._unfolded.extend(self._timed(*entry) for entry in entries)
         self._fold_what_may()
 
     def _timed(self, entry: EntryId, kind: str, payload: bytes) -> _Read:

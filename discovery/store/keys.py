@@ -210,6 +210,12 @@ def sea_mine(user: str) -> str:
     return f"{{sea}}:mine:{user}"
 
 
+def sea_withheld() -> str:
+    """Hash. Users whom moderation keeps from the sea -> 1, and '' -> stamp of them all: so a pick asks for the authors
+    it draws, not for everybody. Written by a worker that has folded another set (``withheld.py``). No TTL."""
+    return "{sea}:withheld"
+
+
 def sea_case(bottle_id: str) -> str:
     """Hash. As ``Shards.case``, of a bottle: with its text, author and holder. TTL 90 days from the last report or
     decision."""

@@ -13,10 +13,12 @@ import pytest_asyncio
 
 from api.main import create_admin_app
 from api.settings import BadSettings, read_settings
+from discovery.export import _day_after
 from discovery.mutes import MAX_MUTES
 from discovery.shard_packing import pack, unpack
 from discovery.shard_state import state_of
 from discovery.store import keys
+from discovery.suspensions import HOLD, WITHOUT_END_MS
 from tests.world import HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 REPORTERS = ("rita", "rolf", "rosa")
@@ -196,6 +198,27 @@ async def test_three_humans_put_a_person_on_hold_until_a_moderator_decides(town:
     assert "ann" in await town.nearby("bob")
     assert await town.queue() == []
     assert "ann" not in await town.nearby("rosa"), "who reported still does not want to see them"
+
+
+async def test_an_export_tells_the_day_of_a_hold_and_no_moment_in_it(town: Town) -> None:
+    """Two runs of a day in which the third report comes at another moment export the same ends."""
+    world, day_ms = town.world, 24 * HOUR_MS
+    ends = []
+    for user, moment_ms in (("ann", 3_600_001), ("bob", 8 * HOUR_MS + 17)):
+        await world.at((world.now_ms // day_ms + (user == "ann")) * day_ms + moment_ms)
+        await town.held_user(user)
+        report_id = (await town.queue())[-1]["report_id"]
+        assert (await town.decide(report_id, "suspend", feature="nearby")).status_code == 200
+        await world.hive.settings.moderate(user, {HOLD: world.now_ms + WITHOUT_END_MS})
+        parts = (await town.ask(user, "GET", "/v1/me/export")).json()["parts"]
+        told = {row["feature"]: row["until"] for row in parts["settings"]["suspensions"]}
+        assert set(told) == {"hold", "moderator nearby"}
+        stored = {name: parts["record"][name] for name in told}
+        assert all(end_ms % day_ms == 0 and end_ms > world.now_ms + WITHOUT_END_MS for end_ms in stored.values())
+        assert all(until.endswith("T00:00:00Z") for until in told.values())
+        ends.append((told, stored))
+    assert ends[0] == ends[1]
+    assert _day_after(day_ms) == day_ms
 
 
 async def test_a_hold_hides_what_floats_and_freezes_threads(town: Town) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.auth import Age
 from discovery.precise import LONGEST_SHARE_MS
 from discovery.store import keys
 from discovery.store.client import State
@@ -48,11 +49,14 @@ async def listed(world: World, user: str, other: str) -> dict[str, Any]:
     return next(row for row in rows if row["user"] == other)
 
 
-async def friends_who_share(world: World, in_ms: int = HOUR_MS) -> None:
+async def friends_who_share(world: World, in_ms: int = HOUR_MS, first: str = "ann") -> None:
     """Ann shows Bob where she is."""
     await world.place("ann", *PARIS, visibility="friends", ttl_s=28_800)
     await world.place("bob", *NEAR_PARIS, visibility="friends", ttl_s=28_800)
-    await world.befriend("ann", "bob")
+    second = "bob" if first == "ann" else "ann"
+    await act(world, first, "PUT", f"/v1/me/friends/{second}", json={})
+    await world.later(1000)
+    await act(world, second, "PUT", f"/v1/me/friends/{first}", json={})
     await share(world, "ann", "bob", in_ms)
     await world.place("ann", *PARIS, visibility="friends", ttl_s=28_800)
 
@@ -136,6 +140,25 @@ async def test_what_ends_it_ends_it_for_good(world: World, end: str) -> None:
     assert (await listed(world, "ann", "bob"))["i_show"] == "area"
 
 
+@pytest.mark.parametrize("blocker", ["bob2", "ann2"])
+@pytest.mark.parametrize("blocked", ["first", "second"])
+async def test_a_block_by_another_account_ends_it_for_good(world: World, blocker: str, blocked: str) -> None:
+    """Of either human; lifting the block brings nothing back."""
+    for user in ("ann", "ann2", "bob", "bob2"):
+        await world.hive.settings.note_person(user, f"human {user[0]}")
+    await friends_who_share(world)
+    other = ("ann" if blocker == "bob2" else "bob") + ("2" if blocked == "second" else "")
+    assert await precision(world, "bob", "ann") == "precise"
+    await act(world, blocker, "PUT", f"/v1/me/blocks/{other}")
+    assert await precision(world, "bob", "ann") is None
+    await act(world, blocker, "DELETE", f"/v1/me/blocks/{other}")
+    assert await precision(world, "bob", "ann") is None
+    await world.later(1000)
+    for user, friend in (("ann", "bob"), ("bob", "ann")):
+        await act(world, user, "PUT", f"/v1/me/friends/{friend}", json={"precision": "area"})
+    assert await precision(world, "bob", "ann") == "area"
+
+
 async def test_who_lapses_to_nobody_does_not_share_when_visible_again(world: World) -> None:
     await friends_who_share(world, 20 * HOUR_MS)
     async with world.client("ann") as ann:
@@ -150,18 +173,103 @@ async def test_who_lapses_to_nobody_does_not_share_when_visible_again(world: Wor
     assert await precision(world, "bob", "ann") == "area"
 
 
+@pytest.mark.parametrize("first", ["ann", "bob"])
 @pytest.mark.parametrize("minor", ["ann", "bob"])
-async def test_turning_minor_ends_it(world: World, minor: str) -> None:
-    await friends_who_share(world)
+async def test_turning_minor_ends_it(world: World, minor: str, first: str) -> None:
+    """Where the adult asked first, so does the friendship."""
+    await friends_who_share(world, first=first)
     async with world.operator() as app:
         await app.put(f"/v1/app/users/{minor}", json={"age": "minor"})
     assert await precision(world, "bob", "ann") != "precise"
-    assert (await listed(world, "ann", "bob"))["i_show"] != "precise"
+    standing = "accepted" if minor == first else "requested"
+    mine, theirs = await listed(world, "ann", "bob"), await listed(world, "bob", "ann")
+    assert (mine["state"], theirs["state"]) == (standing, standing)
+    assert theirs["shows_me"] == ("area" if minor == first else None)
+    kept = minor == first == "bob"
+    assert mine["i_show"] == ("precise" if kept else "area"), "of her friend's age she is told nothing"
+
+
+async def talk(world: World, age: Age, precision: str) -> tuple[list[bytes], dict[str, Any] | None]:
+    """All that Ann is answered about a friend of this age with whom she shares; and what the friend sees of her."""
+    await world.place("ann", *PARIS, visibility="friends", ttl_s=28_800)
+    async with world.client("kim", age) as kim:
+        assert (await kim.put("/v1/me/position", json={"lat": 48.86, "lon": 2.34, "ttl_s": 28_800})).status_code == 200
+        assert (await kim.patch("/v1/me/settings", json={"visibility": "friends"})).status_code == 200
+        assert (await kim.put("/v1/me/friends/ann", json={"precision": precision})).status_code == 200
+        await world.later(1000)
+        found: list[bytes] = []
+        async with world.client("ann", headers={"X-Request-Id": "same"}) as ann:
+
+            async def ask(method: str, path: str, **more: Any) -> None:
+                answer = await ann.request(method, path, **more)
+                found.append(repr((answer.status_code, sorted(answer.headers.items()))).encode() + answer.content)
+
+            async def look() -> None:
+                for path in ("/v1/me/friends", "/v1/me/position", "/v1/radar?radius_m=100000", "/v1/me/settings"):
+                    await ask("GET", path)
+
+            share = {"precision": "precise", "until": time_text(world, HOUR_MS)}
+            for body in (share, {"precision": "near"}, share):
+                await ask("PUT", "/v1/me/friends/kim", json=body)
+                await look()
+                await ask("PUT", "/v1/me/position", json={"lat": 48.8571, "lon": 2.3541, "ttl_s": 28_800})
+                await look()
+            radar = (await kim.get("/v1/radar?radius_m=100000")).json()["friends"]
+            for ms in (EPOCH_MS, HOUR_MS):
+                await world.later(ms)
+                await look()
+            await ask("DELETE", "/v1/me/friends/kim")
+            await ask("PUT", "/v1/me/friends/kim", json=share)
+            await look()
+    return found, next((friend for friend in radar if friend["user"] == "ann"), None)
+
+
+@pytest.mark.parametrize("precision", ["hidden", "city", "area"])
+async def test_who_shares_is_not_told_whether_the_friend_is_a_minor(
+    state: State, tmp_path: Path, precision: str
+) -> None:
+    """The same bytes, while an adult sees the place and a minor does not."""
+    told, sees = [], []
+    ages: tuple[Age, Age] = ("adult", "minor")
+    for age in ages:
+        await state.call("FLUSHALL")
+        async with open_world(state, tmp_path) as world:
+            found, blip = await talk(world, age, precision)
+            told.append(found)
+            sees.append(None if blip is None else blip["precision"])
+    assert told[0] == told[1]
+    assert sum(b'"i_show":"precise"' in answer for answer in told[0]) >= 4
+    assert sum(b'"audience":"precise"' in answer for answer in told[0]) >= 2
+    assert sees == ["precise", None if precision == "hidden" else precision]
+
+
+async def test_who_turns_minor_reads_as_who_shows_area(state: State, tmp_path: Path) -> None:
+    """A friend at `near`: by the app's word, or by their own choice."""
+    told = []
+    for by_app in (False, True):
+        await state.call("FLUSHALL")
+        async with open_world(state, tmp_path) as world:
+            for user in ("kim", "ann"):
+                await world.place(user, *PARIS, visibility="friends", ttl_s=28_800)
+            async with world.client("kim") as kim, world.operator() as app:
+                await kim.put("/v1/me/friends/ann", json={"precision": "near"})
+                await world.later(1000)
+                async with world.client("ann", headers={"X-Request-Id": "same"}) as ann:
+                    accepted = await ann.put("/v1/me/friends/kim", json={"precision": "near"})
+                    assert accepted.json()["shows_me"] == "near"
+                    if by_app:
+                        assert (await app.put("/v1/app/users/kim", json={"age": "minor"})).status_code == 200
+                    else:
+                        await kim.put("/v1/me/friends/ann", json={"precision": "area"})
+                    paths = ("/v1/me/friends", "/v1/me/position", "/v1/radar?radius_m=100000")
+                    told.append([(await ann.get(path)).content for path in paths])
+    assert told[0] == told[1]
+    assert b'"shows_me":"area"' in told[0][0]
 
 
 async def test_who_may_share_and_until_when(world: World) -> None:
     await world.place("ann", *PARIS, visibility="friends")
-    async with world.client("ann") as ann, world.client("ann", "minor") as young, world.client("kid", "minor") as kid:
+    async with world.client("ann") as ann, world.client("ann", "minor") as young:
 
         async def refusal(client: Any, user: str, until: str | None = "") -> tuple[int, str]:
             more = {} if until is None else {"until": until or time_text(world, LONGEST_SHARE_MS)}
@@ -171,11 +279,6 @@ async def test_who_may_share_and_until_when(world: World) -> None:
         assert await refusal(ann, "nobody") == (409, "not_friends")
         await ann.put("/v1/me/friends/asked", json={})
         assert await refusal(ann, "asked") == (409, "not_friends")
-        await kid.put("/v1/me/friends/ann", json={})
-        await world.later(1000)
-        await ann.put("/v1/me/friends/kid", json={})
-        assert (await listed(world, "ann", "kid"))["state"] == "accepted"
-        assert await refusal(ann, "kid") == (409, "not_friends"), "the same for a friend who is no adult"
         await world.befriend("ann", "bob")
         for until in (None, time_text(world, 0), time_text(world, LONGEST_SHARE_MS + 1000)):
             assert await refusal(ann, "bob", until) == (422, "invalid")

@@ -74,6 +74,38 @@ async def test_anything_but_sixteen_cells_of_resolution_5_is_refused(world: Worl
         assert (await ann.get("/v1/me/settings")).json()["quiet_zones"] == [cells.to_hex(ZONE)]
 
 
+async def test_who_is_not_seen_for_a_zone_does_not_see(world: World) -> None:
+    """Reciprocity, at the very moments at which the one shows: at once for a setting, at stranger edges for a move."""
+    for user in ("ann", "bob"):
+        await world.place(user, *PARIS)
+
+    async def seen_both_ways() -> tuple[Any, bool]:
+        shown = "ann" in (await get(world, "bob", "/v1/nearby?radius_m=50000")).text
+        async with world.client("ann") as ann:
+            answer = await ann.get("/v1/nearby?radius_m=50000")
+        return answer.json().get("code") or [row["user"] for row in answer.json()["people"]], shown
+
+    assert await seen_both_ways() == (["bob"], True)
+    await zones(world, "ann", ZONE)
+    assert await seen_both_ways() == ("not_visible", False)
+    await world.place("ann", *cells.center(OUTSIDE))
+    assert await seen_both_ways() == ("not_visible", False)
+    await world.later(EPOCH_MS)
+    assert await seen_both_ways() == ("not_visible", False)
+    await world.later(2 * EPOCH_MS)
+    assert await seen_both_ways() == (["bob"], True)
+    await world.place("ann", *PARIS)
+    assert await seen_both_ways() == (["bob"], True), "until the edge"
+    await world.later(STRANGER_EPOCH_MS)
+    assert await seen_both_ways() == ("not_visible", False)
+    async with world.client("ann") as ann:
+        answer = await ann.get("/v1/nearby?cursor=AAAA")
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_visible")
+        assert (await ann.get("/v1/radar")).status_code == 200
+    await zones(world, "ann")
+    assert await seen_both_ways() == (["bob"], True)
+
+
 async def test_in_a_zone_strangers_see_what_they_see_of_nobody(world: World) -> None:
     await world.place("viewer", *PARIS)
     empty = await near(world, "viewer")

@@ -11,11 +11,15 @@ import pytest
 from api.auth import mint_token
 from discovery.errors import Erased
 from discovery.exposure import Exposure, Look
+from discovery.friends import Friendships
 from discovery.people import People
 from discovery.presence import Presence
 from discovery.request_quota import RequestQuota
-from discovery.shard_state import state_of
+from discovery.safety import Blocks
+from discovery.shard_packing import pack, unpack
+from discovery.shard_state import ShardedPeople, state_of
 from discovery.store import keys
+from discovery.suspensions import HOLD, by_moderator
 from geo import cells
 from geo.privacy import ExactPoint
 from tests.contract.test_keys import arguments, functions, named
@@ -123,6 +127,25 @@ async def test_tokens_made_before_hold_no_more(world: World) -> None:
         assert (await ann.delete("/v1/me?confirm=ann")).status_code == 401
         assert (await new.get("/v1/me/settings")).json()["visibility"] == "nobody"
         assert (await new.get("/v1/me/position")).status_code == 404
+
+
+async def test_a_second_erasure_takes_what_came_since_whatever_the_clock_says(world: World) -> None:
+    """The standing one is of a clock that was ahead; a repeat of that one, from a log or after a failover, is none."""
+    hive = world.hive
+    hive.lives.admit_nobody()
+    await world.place("ann", *PARIS)
+    ahead_ms = int(1000 * time.time()) + 20_000
+    await hive.erasure.erase("ann", ahead_ms)
+    async with later(world, "ann") as ann, world.operator() as app:
+        assert (await ann.put("/v1/me/position", json=POINT)).status_code == 200
+        hive.lives.admit_nobody()
+        await hive.erasure.erase_again("ann", ahead_ms)
+        assert (await ann.get("/v1/me/position")).status_code == 200
+        assert (await app.delete("/v1/app/users/ann")).status_code == 202, "of now, 20 s before the one that stands"
+        hive.lives.admit_nobody()
+        assert hive.people.is_gone("ann")
+        assert (hive.people.tombstone("ann").at_ms, hive.people.life("ann")) == (ahead_ms + 1, 2)  # type: ignore[union-attr]
+    assert "{s00}:p:ann" not in await holders_of(world, "ann")
 
 
 async def test_confirm_must_be_the_own_id(world: World) -> None:
@@ -304,13 +327,14 @@ HELD = {
 }
 INSIDE = {
     # function of keys.py whose content names people -> how it forgets who was erased
-    "feed": "trimmed within 30 s; shakes are taken out of theirs",
+    "feed": "trimmed within 30 s; shakes lose the name in theirs",
     "checkpoint_chunk": "written anew within 30 s",
     "erasing": "a job, done within 30 s",
     "tombstones": "a keyed hash alone, kept",
     "sea_bottle": "the name at once; one that nobody answered goes whole",
     "sea_replies": "the own words at once",
     "sea_holds": "at once: bottles alone",
+    "sea_withheld": "the name at once",
     "sea_case": "evidence, kept 90 days and not shown",
     "cases": "until a moderator decides about what others reported",
     "moderation_log": "decisions, a year",
@@ -374,13 +398,98 @@ async def test_what_one_keeps_to_oneself_is_exported_and_goes(world: World) -> N
     async with later(world, "ann") as new:
         parts = (await new.get("/v1/me/export")).json()["parts"]
     assert all(not parts[name] for name in ("precise_shares", "mutes", "reports", "appeal", "friend_requests"))
-    assert (parts["settings"]["quiet_zones"], parts["settings"]["suspensions"]) == ([], [])
+    assert parts["settings"]["quiet_zones"] == []
+    assert [row["feature"] for row in parts["settings"]["suspensions"]] == ["radar"], (
+        "until its end, under a keyed name"
+    )
     assert hive.people.shown == {}
     for words in ("said by ann", "why, asks ann", "carl", "dora"):
         held = [name for name in await holders_of(world, words) if not name.endswith(":feed")]
         assert held == (["{s00}:case:bob"] if words == "said by ann" else []), "of what was reported, the evidence"
     held = [name for name in await holders_of(world, "ann") if not name.endswith((":feed", ":erasing"))]
     assert held == ["{s00}:case:bob", "{s00}:f:bob"], "nobody reported ann: her case is gone with her appeal"
+
+
+async def shaken(world: World, user: str, key: str) -> int:
+    async with later(world, user) as own:
+        answer = await own.post("/v1/shakes", json=POINT, headers={"Idempotency-Key": key})
+    if answer.status_code == 403:
+        assert answer.json()["code"] == "suspended"
+    return answer.status_code
+
+
+def started_anew(world: World) -> tuple[People, list[str]]:
+    """From the checkpoint alone, as a worker that never heard the ids; and the ids in the checkpoint."""
+    sharded, people = world.hive._sharded, People(world.hive.sealer, require_age=True)
+    packed = unpack(pack(state_of(sharded.snapshot(0, world.hive.feeds.followers[0].place, sharded.room(0)))))
+    blocks = Blocks(people)
+    presence = Presence(people, world.hive.sealer.epoch_key)
+    ShardedPeople(people, presence, Friendships(people, blocks), blocks).load(packed)
+    return people, [*packed.ids, *packed.mentioned]
+
+
+async def test_who_is_banned_does_not_get_rid_of_it_by_an_erasure(world: World) -> None:
+    """A hold of moderation, an end by the app: they last to their ends, by a keyed name alone."""
+    hive = world.hive
+    for user in ("ann", "bob"):
+        await world.place(user, *PARIS)
+    for key, in_ms in ((HOLD, 3 * HOUR_MS), (by_moderator("radar"), HOUR_MS)):
+        await hive.settings.moderate("ann", {key: world.now_ms + in_ms})
+    await erase(world, "ann")
+    assert [name for name in await holders_of(world, "ann") if not name.endswith((":feed", ":erasing"))] == []
+    assert hive.people.withheld_bottles.at(world.now_ms).users == frozenset(), "no bottle is theirs"
+    people, ids = started_anew(world)
+    assert "ann" not in ids
+    assert people.slot("ann") is None
+    assert dict(people.closed_to("ann")) == dict(hive.people.closed_to("ann")) != {}
+    assert people.withheld_bottles.at(world.now_ms) == hive.people.withheld_bottles.at(world.now_ms)
+
+    assert await shaken(world, "ann", "1") == 403
+    async with later(world, "ann") as ann, world.client("bob") as bob:
+        await ann.put("/v1/me/position", json=POINT)
+        assert (await ann.patch("/v1/me/settings", json={"visibility": "everyone", "bottles": "on"})).is_success
+        for path in ("/v1/nearby", "/v1/radar"):
+            assert (await ann.get(path)).status_code == 403, path
+        assert (await bob.get("/v1/nearby")).json()["people"] == []
+    assert hive.people.withheld_bottles.at(world.now_ms).users == {"ann"}
+    people, ids = started_anew(world)
+    assert "ann" in ids
+    slot = people.slot("ann")
+    assert slot is not None
+    assert people.suspensions[slot] == hive.people.closed_to("ann")
+    assert people.tombstones.rows(0) == hive.people.tombstones.rows(0), "it stands in one place"
+    assert people.withheld_bottles.at(world.now_ms) == hive.people.withheld_bottles.at(world.now_ms)
+    await hive.settings.moderate("ann", {HOLD: 0})
+    assert await shaken(world, "ann", "2") == 201
+    assert not started_anew(world)[0].suspended(slot, "shake", world.now_ms), "what was lifted is lifted"
+
+
+async def test_a_suspension_that_has_ended_leaves_nothing(world: World) -> None:
+    await world.place("ann", *PARIS)
+    await world.hive.settings.moderate("ann", {by_moderator("shake"): world.now_ms + HOUR_MS})
+    await erase(world, "ann")
+    assert len(started_anew(world)[0].tombstones.rows(0)[0]) == 5
+    await world.later(2 * HOUR_MS)
+    assert await shaken(world, "ann", "1") == 201
+    assert [len(row) for row in started_anew(world)[0].tombstones.rows(0)] == [4]
+
+
+async def test_moderators_decide_about_who_was_erased_and_write_no_record(world: World) -> None:
+    await world.place("ann", *PARIS)
+    await world.hive.settings.moderate("ann", {HOLD: world.now_ms + HOUR_MS})
+    await erase(world, "ann")
+    people = world.hive.people
+    world.hive.lives.admit_nobody()  # as in a request of its own
+    await world.hive.settings.moderate("ann", {HOLD: 0, by_moderator("nearby"): world.now_ms + HOUR_MS})
+    assert await world.state.call("EXISTS", "{s00}:p:ann") == 0
+    assert people.is_gone("ann")
+    assert "ann" not in started_anew(world)[1]
+    assert dict(started_anew(world)[0].closed_to("ann")) == {by_moderator("nearby"): world.now_ms + HOUR_MS}
+    assert await shaken(world, "ann", "1") == 201
+    async with later(world, "ann") as ann:
+        assert (await ann.get("/v1/nearby")).json()["code"] == "suspended"
+        assert (await ann.delete("/v1/me?confirm=ann")).status_code == 202
+    assert dict(people.closed_to("ann")) == {by_moderator("nearby"): world.now_ms + HOUR_MS}, "in every life"
 
 
 async def test_every_folded_fact_goes(world: World) -> None:

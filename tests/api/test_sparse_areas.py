@@ -1,6 +1,10 @@
 """Sparse areas over HTTP: nearby, radar, shake and the own position agree on one coarser cell."""
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import h3.api.basic_int as h3_int
@@ -9,6 +13,7 @@ import pytest_asyncio
 
 from geo import cells
 from geo.sparse import SparseAreas, sparse_areas
+from tests.service import serving
 from tests.world import PARIS, World
 
 # One cell of resolution 5: its first child is a town, the second has some villages, in the others nobody lives.
@@ -123,3 +128,26 @@ async def test_shakes_meet_in_the_first_band_of_the_pair(sparse: World) -> None:
     assert await shake("vera", VILLAGES[0]) == {"towner": (0, 10_000)}
     assert await shake("vito", VILLAGES[6]) == {"towner": (0, 10_000), "vera": (0, 10_000)}
     assert set((await shake("otto", EMPTY6[1])).values()) == {(0, 20_000)}
+
+
+def make_by_itself(directory: Path) -> None:
+    """The service does the same at its first start, but on a busy machine the 15 s may be more than a test waits."""
+    subprocess.run([sys.executable, "-m", "api.sparse_areas", directory], timeout=240, check=True)
+
+
+async def test_a_real_service_shows_coarser_cells_by_it(tmp_path: Path) -> None:
+    """``nearhive serve`` with the table of all places: in the Sahara a parent, in Paris the cell of resolution 7."""
+    await asyncio.to_thread(make_by_itself, tmp_path / "data")
+    with serving(tmp_path, epoch_s="3600", log_level="warning", sparse_areas="on") as service:
+        async with service.by_worker() as workers:
+            told = (await workers[0][0].ask("GET", "/v1/privacy")).ok()
+            assert told["sparse_areas"] is True
+            for place, coarser in (((23.0, 5.0), True), (PARIS, False)):
+                for number, (worker,) in enumerate(workers):
+                    me = service.person(f"somebody-{number}-{coarser}")
+                    point = {"lat": place[0], "lon": place[1]}
+                    published = (await worker.ask("PUT", "/v1/me/position", point, me)).ok()["published"]
+                    assert (published["resolution"] < 7) == coarser, published
+                    assert published["cell"] == cells.to_hex(
+                        cells.parent(cells.cell_of(*place, 8), published["resolution"])
+                    )

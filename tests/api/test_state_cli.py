@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import pytest
 
 from api.failed import Failed
+from api.settings import read_settings
 from api.state_cli import state_app
+from api.state_places import privacy_secret
 from discovery.store import backup, keys, world_record
 from discovery.store.client import State
 from discovery.store.data_dir import DataDir
@@ -184,3 +186,18 @@ def test_a_copy_that_is_ended_lets_the_service_go_on(copying: tuple["subprocess.
 
     ask(url, end_it)
     assert process.returncode != 0
+
+
+def test_the_secret_of_a_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who was erased, only it tells: of the settings first, else as the service there keeps it."""
+    monkeypatch.delenv("NEARHIVE_PRIVACY_SECRET", raising=False)
+    monkeypatch.setenv("NEARHIVE_DATA_DIR", str(tmp_path / "mine"))
+    for name in ("mine", "there"):
+        (tmp_path / name / "secrets").mkdir(parents=True)
+        (tmp_path / name / "secrets" / "privacy_secret").write_text(f"kept in {name}\n")
+    there, settings = str(tmp_path / "there"), read_settings()
+    assert [privacy_secret(place, settings) for place in (there, "redis://host")] == [b"kept in there", b"kept in mine"]
+    with pytest.raises(Failed, match="PRIVACY_SECRET"):
+        privacy_secret(str(tmp_path), settings)
+    monkeypatch.setenv("NEARHIVE_PRIVACY_SECRET", "s" * 40)
+    assert privacy_secret(there, read_settings()) == b"s" * 40

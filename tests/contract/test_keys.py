@@ -84,6 +84,7 @@ RULES = {
     "sea_quota": Rule("hash", "always", DAY_S + HOUR_S),
     "sea_operation": Rule("string", "always", DAY_S),
     "sea_mine": Rule("zset", "always", 6 * DAY_S),
+    "sea_withheld": Rule("hash", "never"),
     "brands": Rule("set", "never"),
     "stores_changing": Rule("set", "never"),
     "brand_meta": Rule("hash", "never"),
@@ -276,6 +277,7 @@ async def run_moderation(product: Product) -> None:
         await hive.reports.report(users[1], target_id, Target("user", target_id), "spam", "")
     third = next(user for user in hive.people.ids if user not in users)
     await hive.reports.report(third, "third", Target("user", users[1]), "spam", "")
+    await hive.bottles.sweep()  # tells the sea who is withheld
 
 
 async def run_rights(product: Product) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from discovery.exposure import Exposure, Look
 from discovery.friends import Friendships
 from discovery.people import People
 from discovery.presence import Presence
@@ -22,7 +23,8 @@ from discovery.store.feed import Place
 from discovery.store.keys import Shards
 from geo import cells
 
-SEALER = Sealer(b"secret of the shard tests, of 32 bytes")
+SECRET = b"secret of the shard tests, of 32 bytes"
+SEALER = Sealer(SECRET)
 EPOCH_MS = 900_000
 STRANGER_EPOCH_MS = 3 * EPOCH_MS
 START_MS = 1_800_000_000_000 // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
@@ -50,6 +52,7 @@ class Folded:
         self.blocks = Blocks(self.people)
         self.friendships = Friendships(self.people, self.blocks)
         self.sharded = ShardedPeople(self.people, self.presence, self.friendships, self.blocks)
+        self.exposure = Exposure(self.people)
         self.people.slots_or_new(list(known))
 
     def fold(self, shard: int, entry: Entry) -> None:
@@ -73,6 +76,8 @@ class Folded:
             self.friendships.precise.fold_share(orjson.dumps(content), now_ms)
         elif entry.kind == "l":
             self.friendships.precise.fold_cells(orjson.dumps(content), now_ms)
+        elif entry.kind == "v":
+            self.exposure.fold(orjson.dumps(content))
 
     def fold_settings(self, change: dict[str, Any], now_ms: int) -> None:
         hidden = not self.people.visibility_at(self.people.slot_or_new(change["u"]), now_ms)
@@ -128,7 +133,7 @@ class Folded:
             found.setdefault(ids[slot], {})["precise"] = (precise.cell, shares)
         for slot, today in self.people.shown.items():
             if today.day >= self.presence.stranger_edge_ms // 86_400_000:
-                found.setdefault(ids[slot], {})["was shown"] = (today.day, {ids[other] for other in today.others})
+                found.setdefault(ids[slot], {})["was shown"] = (today.day, today.marks.tolist())
         for slot, shown in self.friendships.standing().items():
             found.setdefault(ids[slot], {})["shows"] = {ids[other]: half for other, half in shown.items()}
         for slot, names in self.blocks.standing().items():
@@ -160,7 +165,7 @@ class Folded:
                 "blocked": self.named(self.blocks.either_way(slot)),
                 "newest": self.by_newest(slot),
                 "muted": self.named(self.people.muted(slot)),
-                "withheld": slot in self.people.withheld("nearby", now_ms),
+                "withheld": self.people.withheld(slot, "nearby", now_ms),
             }
         return told
 
@@ -217,6 +222,7 @@ class History:
                 "clear",
                 "mute",
                 "moderated",
+                "look",
             ]
         )
         return getattr(self, f"_{kind}")(user)  # type: ignore[no-any-return]
@@ -278,6 +284,12 @@ class History:
     def _moderated(self, user: str) -> tuple[str, Any]:
         until_ms = self.draws.choice([0, self.now_ms + 1000, self.now_ms + 10**12])
         return "s", {"u": user, "moderated": {self.draws.choice(["hold", "moderator nearby"]): until_ms}}
+
+    def _look(self, user: str) -> tuple[str, Any]:
+        """At strangers, or a shake, from one of a few cells; perhaps as a new account, of which it counts whom."""
+        others = tuple(self.draws.sample([other for other in USERS if other != user], self.draws.choice([0, 0, 1, 4])))
+        edge_ms = self.now_ms // STRANGER_EPOCH_MS * STRANGER_EPOCH_MS
+        return "v", [tuple(Look(user, edge_ms, self.draws.random() < 0.8, self.draws.randrange(1, 4), others))]
 
     def _clear(self, user: str) -> tuple[str, Any]:
         return "c", user

@@ -17,7 +17,7 @@ from tests.discovery.histories import CELLS8, EPOCH_MS, START_MS, Entry, Folded,
 
 HISTORIES = 12
 ACTS = 150
-_AS_JSON = {"s", "f", "x", "p", "l", "m"}
+_AS_JSON = {"s", "f", "x", "p", "l", "m", "v"}
 
 
 class InRuns:

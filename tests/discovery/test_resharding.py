@@ -4,23 +4,25 @@ import random
 import time
 from collections.abc import AsyncIterator
 
+import numpy as np
 import orjson
 import pytest
 import pytest_asyncio
 
 from discovery import reports, resharding
-from discovery.resharding import Resharding, facts, split
+from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
+from discovery.resharding import Resharding, WrongSecret, facts, split
 from discovery.shard_packing import ShardState, pack, unpack
 from discovery.shard_state import state_of
 from discovery.store import copying, keys, transfer, world_record
 from discovery.store.checkpoints import Checkpoints
 from discovery.store.client import State
-from discovery.store.copying import Copy
+from discovery.store.copying import Copy, Plan
 from discovery.store.feed import Follower
 from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import Record
 from tests.contract.test_keys import arguments, functions, named
-from tests.discovery.histories import EPOCH_MS, USERS, Entry, Folded, History, place
+from tests.discovery.histories import CELLS8, EPOCH_MS, SECRET, START_MS, USERS, Entry, Folded, History, place
 from tests.footings import Footing, footing_of
 
 ACTS = 150
@@ -76,7 +78,7 @@ def test_facts_tell_states_apart(seed: int) -> None:
 
 def test_each_key_of_a_person_goes_to_their_shard_and_each_of_a_shard_is_thought_of() -> None:
     """A function of ``keys.py`` that is new fails here until a copy knows what becomes of its keys."""
-    plan, one, many = Resharding(COUNT, time.monotonic), keys.Shards(1), keys.Shards(COUNT)
+    plan, one, many = Resharding(COUNT, time.monotonic, SECRET), keys.Shards(1), keys.Shards(COUNT)
     of_a_shard = {}
     for name, function in functions().items():
         wanted = arguments(function)
@@ -201,7 +203,7 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
     await write_feed(state, history.feeds[0][cut:], cut)
     before = await started(state, 1)
 
-    done = await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+    done = await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
 
     after = await started(target, COUNT)
     assert whole(after) == whole(before)
@@ -236,9 +238,63 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
     assert await transfer.count_keys(target) == 1 + 15 * 5 + 1 + queues + 4 * COUNT + chunks
 
 
+def report(user: str, now_ms: int) -> Entry:
+    """As somebody of the first life of an id sends it."""
+    flags = OWN | CLAIM_TOLD | CLAIM_KNOWN | CLAIM_ADULT
+    return Entry(now_ms, "r", [Report(user, CELLS8[0], now_ms + 4 * EPOCH_MS, flags)])
+
+
+async def erased_with_a_leftover(state: State) -> None:
+    """Ann was erased, which only the checkpoint knows by now; behind it came a report that was under way. Bob lives."""
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    settings = [{"u": user, "visibility": "everyone", "until": 0, "age": "adult"} for user in ("ann", "bob")]
+    entries = [Entry(START_MS, "s", each) for each in settings]
+    await write_feed(state, [*entries, report("ann", START_MS), report("bob", START_MS)])
+    lived = Folded(1)
+    follower = follower_of(state, lived, 0)
+    await follower.catch_up()
+    assert lived.presence.count_live(START_MS) == 2
+    slot = lived.people.fold_erased("ann", lived.people.tombstones.name("ann"), START_MS, 1, START_MS)
+    lived.presence.fold_erased(slot, START_MS)
+    await write_checkpoint(state, lived, follower)
+    await state.call("XTRIM", keys.feed("s00"), "MINID", "=", "{}-{}".format(*follower.position))
+    await write_feed(state, [report("ann", START_MS + 9), report("bob", START_MS + 9)], 10)
+
+
+def require_gone(folded: Folded, user: str) -> None:
+    assert folded.people.life(user) == 1
+    assert folded.people.is_gone(user)
+    assert folded.presence.count_live(START_MS + 10) == 1, "bob, and nobody else"
+    assert user not in {folded.people.ids[slot] for slot in np.flatnonzero(folded.presence.published)}
+
+
+async def test_who_was_erased_stays_so_in_sixteen_shards_and_back_on_one_server(state: State, target: State) -> None:
+    """What the feed still says of them is refused by the copy as by any worker: their tombstones have effect there."""
+    await erased_with_a_leftover(state)
+    require_gone(await started(state, 1), "ann")
+    await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
+    many = await started(target, COUNT)
+    require_gone(many, "ann")
+    assert sum(bool(many.people.tombstones.rows(shard)) for shard in range(COUNT)) == COUNT, "whose it is, none tells"
+    await state.call("FLUSHALL")
+    await Copy(target, state, Plan(), time.monotonic).run("back")
+    back = await started(state, COUNT)
+    require_gone(back, "ann")
+    ann = back.people.shards.of("ann")
+    back.presence.fold_reports(reports.unpack(payload(report("ann", START_MS + 20))), START_MS + 20, ann)
+    require_gone(back, "ann")
+
+
+async def test_a_copy_with_another_secret_is_refused_and_the_source_goes_on(state: State, target: State) -> None:
+    await erased_with_a_leftover(state)
+    with pytest.raises(WrongSecret):
+        await Copy(state, target, Resharding(COUNT, time.monotonic, b"another secret" * 3), time.monotonic).run("there")
+    await world_record.refuse_elsewhere(state)
+
+
 async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:
     await state.call("HSET", keys.world(), "format", "2", "shards", "1")
-    await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+    await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
     assert await world_record.of(target) == {"format": "2", "shards": "16"}
     assert await transfer.count_keys(target) == 1
 
@@ -255,7 +311,7 @@ async def test_folded_people_that_are_not_as_written_are_no_copy(
 
     monkeypatch.setattr(resharding, "split", forgetful)
     with pytest.raises(world_record.NotAsWritten):
-        await Copy(state, target, Resharding(COUNT, time.monotonic), time.monotonic).run("there")
+        await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
     await world_record.refuse_elsewhere(state)
 
 

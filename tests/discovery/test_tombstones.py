@@ -34,7 +34,7 @@ def test_tombstones_mark_whom_they_name_known_or_not_yet(seed: int, scale: int) 
                 if draws.random() < 0.3:
                     people.restore_tombstones(shard, [*people.tombstones.rows(shard), (name, *gone[user])])
                 else:
-                    people.fold_tombstone(shard, name, *gone[user])
+                    people.fold_tombstone(shard, name, *gone[user][:3])
             known = {one: (stone.life, stone.hive_ms) for one, stone in gone.items() if people.slot(one) is not None}
             assert marked(people) == known, seed + run
             assert all(people.life(one) == (gone[one].life if one in gone else 0) for one in USERS), seed + run

@@ -51,6 +51,7 @@ class Count:
     """What came of the trials."""
 
     trials: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)  # by which somebody went out of sight, all answered
     looks: Counter[str] = field(default_factory=Counter)  # answers that could have shown somebody, by kind
     refused: int = 0  # looks that were answered 503 at first
     stayed: Counter[str] = field(default_factory=Counter)  # shake and bottle trials by whether the control came through
@@ -62,12 +63,17 @@ class Count:
         """As in the report."""
         return {
             "trials": dict(self.trials),
+            "by_act": dict(self.acts),
             "looks": sum(self.looks.values()),
             "by_look": dict(self.looks),
             "refused": self.refused,
             "shown": len(self.violations),
             "stayed": dict(self.stayed),
         }
+
+    def asked_for(self) -> int:
+        """Trials by a block, a visibility off or an erasure."""
+        return sum(count for act, count in self.acts.items() if act.split()[0] in ("block", "be", "hide", "erase"))
 
     def require_none(self) -> None:
         """Nobody who left was shown."""
@@ -78,18 +84,18 @@ class Lane:
     """One stream of trials with connections of its own to both workers, at a place of its own."""
 
     def __init__(
-        self, service: Service, groups: list[list[Connection]], seed: int, number: int, count: Count, *, patient: bool
+        self, service: Service, groups: list[list[Connection]], seed: int, number: int, count: Count, *, lon: float
     ) -> None:
-        """``patient``: 503 and connections that break are asked again, as while servers are killed."""
+        """``lon``: where its viewers stand, each in another place, alone. What is answered 503 is asked again, as while
+        servers are killed: a refusal shows nobody."""
         self.count = count
         self.done: list[Done] = []
         self._service = service
         self._groups = groups
-        self._patient = patient
         self._label = f"{seed:x}.{number}"
         self._draws = random.Random(f"{seed} {number}")
         self._headers: dict[str, dict[str, str]] = {}
-        self._place = {"lat": 62.0 + number, "lon": -170.0 if patient else 10.0}  # each viewer in another, alone
+        self._place = {"lat": 62.0 + number, "lon": lon}
         self._names = itertools.count()
         self._turns = itertools.count()
         self._viewer = ""
@@ -121,7 +127,7 @@ class Lane:
         ends_s = time.monotonic() + LONGEST_S
         while True:
             answer = await self.ask(side, user, call, key)
-            if answer.status != _REFUSED or not self._patient:
+            if answer.status != _REFUSED:
                 return answer
             assert time.monotonic() < ends_s, (call, answer.body)
             await asyncio.sleep(_PAUSE_S)
@@ -155,16 +161,17 @@ class Lane:
             "erase by the app": ("", ("DELETE", f"/v1/app/users/{target}", None)),
         }[act]
         answer = await self._settled(here, user, call)
-        by_an_earlier_try = self._patient and act == "erase" and answer.status == 401
+        by_an_earlier_try = act == "erase" and answer.status == 401
         assert answer.status < 300 or by_an_earlier_try, (act, answer.status, answer.body)
         self.done.append(Done(act, target, viewer))
+        self.count.acts[act] += 1
 
     async def look(
         self, there: int, what: str, user: str, call: Call, shown: Callable[[Any], bool], key: str = ""
     ) -> None:
         """Ask at once; ``shown`` says of an answer's JSON whether it shows who left, or hides who stays."""
         answer = await self.ask(there, user, call, key)
-        if answer.status == _REFUSED and self._patient:
+        if answer.status == _REFUSED:
             self.count.refused += 1
             answer = await self._settled(there, user, call, key)
         self.count.looks[what] += 1

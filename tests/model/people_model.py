@@ -208,6 +208,10 @@ class PeopleModel:
         self.take_part(user)
         if user == target:
             return
+        for a in self.accounts(user):
+            for b in self.accounts(target):
+                if (a, b) != (user, target) and self.half(a, b) is not None:
+                    self.halves[a, b] = Half("declined", asked_ms=self.now_ms)
         mine, shown = self.blocks.setdefault(user, {}), name or target
         if shown in mine and (mine[shown] == target or shown == target):
             return
@@ -262,9 +266,13 @@ class PeopleModel:
             "user": other,
             "state": "accepted" if accepted else "requested",
             "i_show": mine.at(self.now_ms),
-            "shows_me": self.halves[other, user].at(self.now_ms) if accepted else None,
+            "shows_me": self._shown_by(other, user) if accepted else None,
             "until": instant(mine.until_ms if mine.until_ms > self.now_ms else None),
         }
+
+    def _shown_by(self, other: str, user: str) -> str:
+        precision = self.halves[other, user].at(self.now_ms)
+        return "area" if precision == "near" and not self.is_adult(other) else precision
 
     def _asks(self, other: str, user: str) -> bool:
         theirs = self.half(other, user)

@@ -7,6 +7,7 @@ equally large ones the newest. Runs of a working tree that differed from its com
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,7 @@ from tests.privacy.report import FILE, Row, kept
 
 PAGE = ROOT / "docs" / "privacy.md"
 KEPT = ROOT / "docs" / "privacy-report.json"
+_CONTROLS = "T8 "
 BEGINS = "<!-- measured: written by python -m tests.privacy.page -->"
 ENDS = "<!-- end of measured -->"
 
@@ -27,12 +29,15 @@ def chosen(runs: Iterable[Row]) -> list[Row]:
         standing = best.get(run["test"])
         if standing is None or (run["n"], run["at"]) >= (standing["n"], standing["at"]):
             best[run["test"]] = run
-    return [best[test] for test in sorted(best)]
+    return sorted(best.values(), key=lambda run: (run["test"].split(" ")[0], *_group(run), run["test"]))
 
 
 def block(runs: Iterable[Row]) -> str:
-    """All chosen runs as Markdown: a line and a table each."""
-    parts = [_part(run) for run in chosen(runs)]
+    """All chosen runs as Markdown: a line and a table each; positive controls that measure the same share one."""
+    parts = []
+    for _, alike in itertools.groupby(chosen(runs), _group):
+        of_one = list(alike)
+        parts.append(_part(of_one[0]) if len(of_one) == 1 else _joined(of_one))
     return "\n\n".join(parts) if parts else "Nothing is measured yet."
 
 
@@ -42,6 +47,29 @@ def _part(run: Row) -> str:
         f"**{run['test']}**: {verdict}, n = {run['n']:,}, seed {run['seed']}, commit {run['commit']}, {run['at'][:10]}"
     )
     return f"{head}\n\n{table(run['rows'])}" if run["rows"] else head
+
+
+def _group(run: Row) -> tuple[str, ...]:
+    """What runs of one table have in common; alone are those of other rows than one."""
+    joined = run["test"].startswith(_CONTROLS) and len(run["rows"]) == 1
+    return (_CONTROLS, *run["rows"][0]) if joined else (run["test"],)
+
+
+def _joined(runs: list[Row]) -> str:
+    rows = [
+        {
+            "weak build, attack": run["test"].removeprefix(_CONTROLS),
+            "broken": run["passed"],
+            "n": run["n"],
+            **run["rows"][0],
+            "seed": str(run["seed"]),
+        }
+        for run in runs
+    ]
+    commits, days = (", ".join(sorted({run[key][:10] for run in runs})) for key in ("commit", "at"))
+    return (
+        f"**{_CONTROLS.strip()}**: positive controls, which must be broken; commit {commits}, {days}\n\n{table(rows)}"
+    )
 
 
 def table(rows: list[Row]) -> str:

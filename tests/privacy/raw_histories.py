@@ -7,13 +7,15 @@ that is either the published one or does not touch it, so that hysteresis has no
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import h3.api.basic_int as h3
+import numpy as np
 
 from geo import cells
-from geo.privacy import FRIEND_RESOLUTION
+from geo.privacy import CITY_RESOLUTION, FRIEND_RESOLUTION, PRECISE_RESOLUTION, STRANGER_RESOLUTION
+from geo.sparse import SparseAreas
 from tests.naive_presence import Person, fold_reports
 from tests.world import EPOCH_MS, STRANGER_EPOCH_MS
 
@@ -23,11 +25,23 @@ EPOCHS: Final = 12
 LEAD_MS: Final = 60_000  # a scenario begins so long after a stranger edge
 STAY_TTL_S: Final = 28_800  # outlives every scenario
 SHORT_TTL_S: Final = 3600
-AUDIENCE_RESOLUTION: Final = {"near": 8, "area": 7, "city": 5, "hidden": None, "blocking": None}
+AUDIENCE_RESOLUTION: Final = {
+    "near": 8,
+    "area": 7,
+    "city": 5,
+    "hidden": None,
+    "blocking": None,
+    "quiet": 8,  # outside of their quiet zone; inside only the zone
+    "precise": 11,  # at each report, while that is shared
+    "sparse": 5,  # or 6 or 7, by the table of sparse areas
+}
 """What the finest viewer among the attackers sees of a person of each kind; None: nothing at all."""
+NEVER_MS: Final = 10**12
 
 _EPOCHS_PER_STRANGER = 3
+_AT_EACH_EDGE = (FRIEND_RESOLUTION, PRECISE_RESOLUTION)
 _ACCURACIES = (None, 5.0, 20.0, 500.0)
+_ERASED_SHARE = 0.2  # of the people
 _OUTSIDE = (1.005, 1.05)  # times the way from the centre to the border: less than 40 m outside
 
 
@@ -35,7 +49,7 @@ class Act(NamedTuple):
     """What a person does by themselves, at a time that others may see: in milliseconds after the scenario's start."""
 
     at_ms: int
-    name: str  # visibility, clear, share, shake, look
+    name: str  # visibility, clear, share, shake, look, erase
     value: str = ""
     other: str = ""
 
@@ -54,7 +68,9 @@ class Plan:
     """What is fixed of one person.
 
     ``targets[k]``: where the audience sees what is published in epoch k (None: nobody sees it); ``appearances``: when
-    they report after having been away; ``gone``: [from, to) in ms without reports.
+    they report after having been away; ``gone``: [from, to) in ms without reports. ``zone``: their quiet zone, or 0.
+    ``live``: when they come to lie in which cell of resolution 11, where that is shown at once. ``erased_ms``: of their
+    erasure, after which they do nothing.
     """
 
     user: str
@@ -65,15 +81,18 @@ class Plan:
     appearances: tuple[int, ...]
     gone: tuple[tuple[int, int], ...]
     site: int
+    zone: int = 0
+    live: tuple[tuple[int, int], ...] = ()
+    erased_ms: int = NEVER_MS
 
     def is_gone(self, at_ms: int) -> bool:
         """Whether the plan allows no report then."""
-        return any(start <= at_ms < end for start, end in self.gone)
+        return at_ms >= self.erased_ms or any(start <= at_ms < end for start, end in self.gone)
 
     def ends_seen(self, epoch: int) -> bool:
         """Whether the cell at the end of an epoch will be shown: at an edge of the audience, or after an absence."""
         resolution = AUDIENCE_RESOLUTION[self.kind]
-        edge = resolution == FRIEND_RESOLUTION or epoch % _EPOCHS_PER_STRANGER == _EPOCHS_PER_STRANGER - 1
+        edge = resolution in _AT_EACH_EDGE or epoch % _EPOCHS_PER_STRANGER == _EPOCHS_PER_STRANGER - 1
         return resolution is not None and (edge or self.is_gone(epoch_start_ms(epoch + 1)))
 
 
@@ -167,6 +186,8 @@ def raw_history(plan: Plan, draws: random.Random) -> list[Report]:
     """Reports, in order, that give the visible history of the plan."""
     if AUDIENCE_RESOLUTION[plan.kind] is None:
         return _unseen_history(plan, draws)
+    if plan.live:
+        return _live_history(plan, draws)
     tracker = _Tracker(plan)
     reports: list[Report] = []
     for epoch in range(EPOCHS):
@@ -182,7 +203,20 @@ def _unseen_history(plan: Plan, draws: random.Random) -> list[Report]:
     return [
         Report(at_ms, point_in(draws.choice(site), draws), draws.choice(_ACCURACIES), shake)
         for at_ms, shake in sorted([*free, *_shakes(plan)])
+        if at_ms < plan.erased_ms
     ]
+
+
+def _live_history(plan: Plan, draws: random.Random) -> list[Report]:
+    """Other points in the same cells of resolution 11, and any number of reports more from the cell that stands."""
+    reports = []
+    for (at_ms, cell), (until_ms, _) in zip(plan.live, [*plan.live[1:], (NEVER_MS, 0)], strict=True):
+        again = [moment(draws, draws.randrange(EPOCHS)) for _ in range(draws.randint(0, 4))]
+        standing = [later_ms for later_ms in again if at_ms < later_ms < until_ms and not plan.is_gone(later_ms)]
+        for when_ms in (at_ms, *sorted(standing)):
+            point = point_towards(cell, draws, 0.98 * draws.random() ** 0.5)
+            reports.append(Report(when_ms, point, draws.choice(_ACCURACIES)))
+    return reports
 
 
 def _shakes(plan: Plan) -> list[tuple[int, str]]:
@@ -255,13 +289,70 @@ def _not_touching(kept: int, choice: list[int]) -> list[int]:
 # --- plans ---
 
 
-def draw_plan(user: str, kind: str, site: int, draws: random.Random, friends: tuple[str, ...]) -> Plan:
+def draw_plan(
+    user: str, kind: str, site: int, draws: random.Random, friends: tuple[str, ...], areas: SparseAreas | None = None
+) -> Plan:
     """What one person of a kind does, and where they are seen, around the resolution-8 cell ``site``."""
-    ttl_s = draws.choice([STAY_TTL_S, STAY_TTL_S, SHORT_TTL_S])
+    ttl_s = draws.choice([STAY_TTL_S, STAY_TTL_S, SHORT_TTL_S] if kind != "precise" else [STAY_TTL_S])
     appearances, gone, clears = _presence(draws, ttl_s)
-    targets = _targets(AUDIENCE_RESOLUTION[kind], site, draws)
+    zone = cells.parent(draws.choice(_around(site)), CITY_RESOLUTION) if kind == "quiet" else 0
+    targets = _targets(kind, site, draws, zone, areas)
     acts = sorted([*clears, *_acts(kind, draws, friends)])
-    return Plan(user, kind, ttl_s, targets, tuple(acts), appearances, gone, site)
+    plan = Plan(user, kind, ttl_s, targets, tuple(acts), appearances, gone, site, zone)
+    if kind == "precise":
+        plan = replace(plan, live=_live(plan, draws))
+    return _erased(plan, draws) if draws.random() < _ERASED_SHARE else plan
+
+
+def _erased(plan: Plan, draws: random.Random) -> Plan:
+    """The same until the person erases themselves, in the second half."""
+    at_ms = moment(draws, draws.randrange(EPOCHS // 2, EPOCHS))
+    acts = [act for act in plan.acts if act.at_ms < at_ms]
+    return replace(
+        plan,
+        acts=(*acts, Act(at_ms, "erase")),
+        appearances=tuple(when_ms for when_ms in plan.appearances if when_ms < at_ms),
+        live=tuple(row for row in plan.live if row[0] < at_ms),
+        erased_ms=at_ms,
+    )
+
+
+def _live(plan: Plan, draws: random.Random) -> tuple[tuple[int, int], ...]:
+    """When they come to lie in which cell of resolution 11: on appearing, right after they begin to share (only a
+    report says where they are), and now and then."""
+    now_and_then = [moment(draws, draws.randrange(EPOCHS)) for _ in range(2 * EPOCHS)]
+    starts = [act.at_ms + 1 for act in plan.acts if (act.name, act.value) == ("share", "precise")]
+    shown = [act.at_ms + 1 for act in plan.acts if act.name == "visibility"]
+    times = {when_ms for when_ms in (*now_and_then, *starts, *shown) if not plan.is_gone(when_ms)}
+    found = []
+    for when_ms in sorted({*times, *plan.appearances}):
+        target = plan.targets[min(epoch_of(when_ms), EPOCHS - 1)]
+        assert target is not None
+        found.append((when_ms, draws.choice(_well_inside(target))))
+    return tuple(found)
+
+
+def _well_inside(cell8: int) -> list[int]:
+    """Some cells of resolution 11 no corner of which lies in another cell of resolution 8."""
+    found = [int(cell) for cell in h3.cell_to_children(cell8, PRECISE_RESOLUTION)][::9]
+    return [
+        cell for cell in found if all(cells.cell_of(lat, lon, 8) == cell8 for lat, lon in cells.boundary(cell).tolist())
+    ]
+
+
+def _around(site: int) -> list[int]:
+    return [int(cell) for cell in h3.grid_disk(site, 8)]
+
+
+def draw_areas(site: int, draws: random.Random) -> SparseAreas:
+    """A table of sparse areas: each resolution-5 cell around is shown whole, or by its children of 6, or of 7."""
+    cities = sorted({int(cells.parent(int(cell), CITY_RESOLUTION)) for cell in h3.grid_disk(site, 16)})
+    shown = {city: draws.choice([5, 6, 7]) for city in cities}
+    fine, middle = (
+        np.array(sorted(int(child) for city in cities if shown[city] == at for child in h3.cell_to_children(city, at)))
+        for at in (7, 6)
+    )
+    return SparseAreas(fine.astype(np.uint64), middle.astype(np.uint64))
 
 
 def _presence(draws: random.Random, ttl_s: int) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], list[Act]]:
@@ -279,19 +370,35 @@ def _presence(draws: random.Random, ttl_s: int) -> tuple[tuple[int, ...], tuple[
     return tuple(appearances), tuple(gone), clears
 
 
-def _targets(resolution: int | None, site: int, draws: random.Random) -> tuple[int | None, ...]:
-    """A cell for each epoch, out of a few that do not touch each other at resolution 8."""
-    if resolution is None:
+def _targets(
+    kind: str, site: int, draws: random.Random, zone: int, areas: SparseAreas | None
+) -> tuple[int | None, ...]:
+    """What is shown in each epoch, out of a few cells that do not touch each other at resolution 8."""
+    if AUDIENCE_RESOLUTION[kind] is None:
         return (None,) * EPOCHS
     choice: list[int] = []
-    for cell in draws.sample([int(c) for c in h3.grid_disk(site, 8)], 40):
-        around = {int(cells.parent(int(near), resolution)) for near in h3.grid_disk(cell, 1)}
-        if resolution != FRIEND_RESOLUTION or around.isdisjoint(choice):
-            choice.append(int(cells.parent(cell, resolution)))
+    for cell in draws.sample(_around(site), 40):
+        around = [_shown(kind, int(near), zone, areas) for near in h3.grid_disk(cell, 1)]
+        shown = _shown(kind, cell, zone, areas)
+        alone = set(around).isdisjoint(choice) and zone not in around
+        if cells.resolution_of(shown) != FRIEND_RESOLUTION or alone:
+            choice.append(shown)
     targets = [draws.choice(choice)]
     while len(targets) < EPOCHS:
         targets.append(draws.choice(choice) if draws.random() < 0.5 else targets[-1])
     return tuple(targets)
+
+
+def _shown(kind: str, cell8: int, zone: int, areas: SparseAreas | None) -> int:
+    """The finest cell that an audience is shown of who is kept in a cell of resolution 8."""
+    if kind == "quiet":
+        return zone if cells.parent(cell8, CITY_RESOLUTION) == zone else cell8
+    if kind == "sparse":
+        assert areas is not None
+        return areas.published(cells.parent(cell8, STRANGER_RESOLUTION))
+    resolution = AUDIENCE_RESOLUTION[kind]
+    assert resolution is not None
+    return int(cells.parent(cell8, min(resolution, FRIEND_RESOLUTION)))
 
 
 _VISIBILITIES = {
@@ -300,6 +407,9 @@ _VISIBILITIES = {
     "city": ("friends", "nobody"),
     "hidden": ("nobody",),
     "blocking": ("everyone", "friends", "nobody"),
+    "quiet": ("everyone", "friends", "nobody"),
+    "precise": ("everyone", "friends", "friends", "nobody"),
+    "sparse": ("everyone", "friends", "nobody"),
 }
 _PRECISIONS = {
     "near": ("hidden", "city", "area", "near"),
@@ -307,8 +417,11 @@ _PRECISIONS = {
     "city": ("hidden", "city"),
     "hidden": ("hidden", "city", "area", "near"),
     "blocking": ("hidden", "city", "area", "near"),
+    "quiet": ("hidden", "city", "area", "near"),
+    "precise": ("hidden", "city", "area", "near", "precise"),
+    "sparse": ("hidden", "city", "area"),
 }
-SHAKERS: Final = ("near", "area", "blocking")
+SHAKERS: Final = ("near", "area", "blocking", "sparse")
 """Kinds whose people shake: a shake shows the resolution-7 cell, even of whom nobody sees otherwise."""
 
 
@@ -317,6 +430,8 @@ def _acts(kind: str, draws: random.Random, friends: tuple[str, ...]) -> list[Act
     for _ in range(draws.randint(0, 3)):
         acts.append(Act(_some_moment(draws), "visibility", draws.choice(_VISIBILITIES[kind])))
         acts.append(Act(_some_moment(draws), "share", draws.choice(_PRECISIONS[kind]), draws.choice(friends)))
+    if kind == "precise":
+        acts += [Act(_some_moment(draws), "share", "precise", friends[0]) for _ in range(2)]
     if kind in SHAKERS:
         epochs = draws.sample(range(EPOCHS), 2)
         acts += [Act(moment(draws, epoch), "shake", draws.choice(["nearby", "anywhere"])) for epoch in epochs]

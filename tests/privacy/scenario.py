@@ -8,12 +8,14 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from api.dependencies import rfc3339
 from discovery.store.client import State
 from geo import cells
+from geo.sparse import SparseAreas
 from tests.privacy.asgi import Answer, Ask, Asker
 from tests.privacy.raw_histories import (
     AUDIENCE_RESOLUTION,
@@ -21,11 +23,12 @@ from tests.privacy.raw_histories import (
     Act,
     Plan,
     Report,
+    draw_areas,
     draw_plan,
     epoch_start_ms,
     moment,
 )
-from tests.world import START_MS, World, open_world
+from tests.world import HOUR_MS, START_MS, World, open_world
 
 History = list[Report]
 Break = Callable[[World], None]
@@ -44,8 +47,9 @@ _SHOWN = {"fn": "near", "fa": "area", "fc": "city", "fh": "hidden"}
 MINOR = "minor"
 ATTACKERS = (*STRANGERS, *FRIENDS, MINOR)
 _FINEST = ("hidden", "city", "area", "near")
-_COARSEST_OF_KIND = {"near": "near", "area": "area", "city": "city", "hidden": "near", "blocking": "near"}
-_VISIBLE_AS = {"near": "everyone", "area": "everyone", "city": "friends", "hidden": "nobody", "blocking": "everyone"}
+_COARSEST_OF_KIND = {"area": "area", "city": "city", "sparse": "area"}  # of others: near
+_VISIBLE_AS = {"city": "friends", "hidden": "nobody"}  # others: everyone
+_PRECISE_FOR_MS = 2 * HOUR_MS
 
 _RADII = (3000, 5000, 10_000, 20_000, 50_000)
 _RADAR_RADII = (1000, 2000, 5000, 10_000, 25_000, 50_000, 100_000)
@@ -58,11 +62,14 @@ _TELL_SERVER_TIME = ("bottles", "/v1/me/export")
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What two runs share."""
+    """What two runs share. ``areas``: the table of sparse areas, where the service has one; ``caps``: whether it counts
+    and caps whom it shows."""
 
     seed: int
     site: int
     plans: tuple[Plan, ...]
+    areas: SparseAreas | None = field(default=None, repr=False)
+    caps: bool = False
 
 
 class Said(NamedTuple):
@@ -78,7 +85,10 @@ def draw_scenario(seed: int, kinds: Sequence[str] = tuple(AUDIENCE_RESOLUTION)) 
     draws = random.Random(seed)
     lat, lon = SITES[draws.choice(list(SITES))]
     site = cells.cell_of(lat, lon, 8)
-    return Scenario(seed, site, tuple(draw_plan(f"v-{kind}", kind, site, draws, FRIENDS) for kind in kinds))
+    areas = draw_areas(site, draws) if "sparse" in kinds and draws.random() < 0.5 else None
+    there = [kind for kind in kinds if kind != "sparse" or areas is not None]
+    plans = tuple(draw_plan(f"v-{kind}", kind, site, draws, FRIENDS, areas) for kind in there)
+    return Scenario(seed, site, plans, areas, caps=draws.random() < 0.5)
 
 
 async def transcript(
@@ -86,7 +96,8 @@ async def transcript(
 ) -> list[Said]:
     """Every answer to an attacker in one run. ``histories`` by user."""
     await state.call("FLUSHALL")
-    async with open_world(state, data_dir) as world:
+    rules: dict[str, Any] = {"sparse_areas": scenario.areas, "exposure_caps": scenario.caps}
+    async with open_world(state, data_dir, **rules) as world:
         if seed_bug is not None:
             seed_bug(world)
         return await _Run(world, scenario).run(histories)
@@ -137,9 +148,11 @@ class _Run:
             await self._set_up_person(plan)
 
     async def _set_up_person(self, plan: Plan) -> None:
-        settings = {"visibility": _VISIBLE_AS[plan.kind], "bottles": "on"}
+        settings: dict[str, Any] = {"visibility": _VISIBLE_AS.get(plan.kind, "everyone"), "bottles": "on"}
+        if plan.zone:
+            settings["quiet_zones"] = [cells.to_hex(plan.zone)]
         await self.ask.ok(Ask(plan.user, "PATCH", "/v1/me/settings", settings))
-        finest = _FINEST.index(_COARSEST_OF_KIND[plan.kind])
+        finest = _FINEST.index(_COARSEST_OF_KIND.get(plan.kind, "near"))
         for friend in FRIENDS:
             shown = _FINEST[min(finest, _FINEST.index(_SHOWN[friend]))]
             await self.ask.ok(Ask(plan.user, "PUT", f"/v1/me/friends/{friend}", {"precision": shown}))
@@ -165,7 +178,13 @@ class _Run:
         elif act.name == "clear":
             await self.ask.ok(Ask(user, "DELETE", "/v1/me/position"))
         elif act.name == "share":
-            await self.ask.ok(Ask(user, "PUT", f"/v1/me/friends/{act.other}", {"precision": act.value}))
+            body = {"precision": act.value}
+            if act.value == "precise":
+                body["until"] = rfc3339(self.world.now_ms + _PRECISE_FOR_MS)
+            answer = await self.ask(Ask(user, "PUT", f"/v1/me/friends/{act.other}", body))
+            assert answer.status < 300 or (act.value == "precise" and answer.json["code"] == "not_visible"), answer
+        elif act.name == "erase":
+            await self.ask.ok(Ask(user, "DELETE", f"/v1/me?confirm={user}"))
         elif act.name == "shake":
             await self._shake(user, act)
         else:

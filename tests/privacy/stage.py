@@ -44,9 +44,7 @@ class MemoryState:
     def append(self, feed: str, kind: str, payload: bytes) -> bytes:
         """The new entry's id."""
         entry = self.now_ms, next(self._sequence)
-        follower = self.feeds[feed]
-        follower._unfolded.append(follower._timed(entry, kind, payload))
-        follower._fold_what_may()
+        self.feeds[feed].take([(entry, kind, payload)])
         return b"%d-%d" % entry
 
     async def call(self, command: str, *args: Any, **_options: Any) -> bytes:
@@ -86,10 +84,11 @@ class _AtOnce:
 class Stage:
     """A world with one hive. Hive time stands still but for ``later``."""
 
-    def __init__(self, secret: bytes = SECRET, start_ms: int = START_MS) -> None:
+    def __init__(self, secret: bytes = SECRET, start_ms: int = START_MS, **more: Any) -> None:
+        """``more``: fields of ``Rules``."""
         draws = random.Random(7)
         self.state = MemoryState(start_ms)
-        rules = Rules(shake_window_ms=WINDOW_MS, require_age=False)
+        rules = Rules(shake_window_ms=WINDOW_MS, require_age=False, **more)
         state = cast(State, self.state)
         self.hive = Hive(state, secret, rules, lambda: draws.getrandbits(32), draws.randbytes, lambda: 0.0)
         self.hive.feeds.open()
@@ -97,7 +96,7 @@ class Stage:
         self._shakes = self.hive.shake_feed
         self.state.feeds = {follower.key: follower for follower in (self._people, self._shakes)}
         self.hive.writer.leases = _Alone()
-        vars(self.hive.positions)["_queues"] = _AtOnce(self.fold)
+        self.hive.positions.queues = _AtOnce(self.fold)
         self.later(0)
 
     @property

@@ -1,11 +1,14 @@
 """No exact point of a person is left anywhere: planted ones are sent by every route that takes a point, well and badly.
 
-Then the data directory, the logs at DEBUG, the metrics and every refusal are searched for each form of each of them;
-and once more after both workers were made to crash while they had such a point in hand.
+Then the data directory with the append-only file, the logs at DEBUG, the metrics and every refusal are searched for
+each form of each of them; and once more after both workers were made to crash while they had such a point in hand. The
+service writes no traces, which is checked too: nothing keeps the headers by which traces travel, and of an exception
+only its class and the places it passed are written.
 """
 
 import asyncio
 import contextlib
+import importlib.metadata
 import json
 import os
 import random
@@ -16,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import h3
 import pytest
@@ -26,7 +29,10 @@ from discovery.store.client import State
 from geo.datums import bd09_to_wgs84, gcj02_to_wgs84
 from tests.canary import Canary, geo_score, geohash, leaks, plant, read_all
 from tests.faults.subject import stopped
+from tests.privacy.asgi import Ask, Asker
+from tests.privacy.test_mutations import debug_log
 from tests.service import Connection, Service, serving, wait_until_gone
+from tests.world import World
 
 STATED = "in a bottle"  # the one canary that a person wrote down as text: it must be found
 PRECISE = "shown precisely"  # to one friend: its cell of resolution 11 may stand in the feed, nothing finer
@@ -258,7 +264,7 @@ async def _send(service: Service, worker: Connection, sent: Sent, canary: Canary
         "minor": service.person("tim", "minor") | key,
         "operator": service.operator,
         "nobody": {},
-    }[sent.who]
+    }[sent.who] | _traced(canary)
     if sent.says == 413:  # the service closes that connection
         async with service.connections(1) as (worker,):
             answer = await worker.ask(sent.method, sent.path, sent.body, headers)
@@ -267,6 +273,12 @@ async def _send(service: Service, worker: Connection, sent: Sent, canary: Canary
     assert answer.status == sent.says, (canary.name, answer.status, answer.body)
     echoed = answer.body + json.dumps(answer.headers).encode()
     assert canary.found_in(echoed) == [], (canary.name, answer.body)
+
+
+def _traced(canary: Canary) -> dict[str, str]:
+    """As a client whose own tracer takes the point along."""
+    point = f"lat={canary.lat},lon={canary.lon}"
+    return {"Traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "Tracestate": f"app={point}", "Baggage": point}
 
 
 async def _send_garbage(service: Service, canary: Canary) -> None:
@@ -312,6 +324,38 @@ def _converted(canaries: dict[str, Canary]) -> list[Canary]:
         Canary("from gcj02", *gcj02_to_wgs84(*canaries["position in gcj02"][1:3])),
         Canary("from bd09", *bd09_to_wgs84(*canaries["position in bd09"][1:3])),
     ]
+
+
+# --- what stands for traces ---
+
+
+async def test_an_exception_with_the_point_in_hand_tells_only_where_it_passed(world: World, seed: int) -> None:
+    canary = plant(random.Random(seed), "in an exception")
+    point = {"lat": canary.lat, "lon": canary.lon}
+
+    async def fails(*_args: Any) -> None:
+        raise ValueError(f"no way with {canary.lat}, {canary.lon}")
+
+    cast(Any, world.hive.positions).report = cast(Any, world.hive.shakes).shake = fails
+    ask = Asker(world)
+    with debug_log() as written:
+        answers = [
+            await ask(Ask("me", "PUT", "/v1/me/position", point)),
+            await ask(Ask("me", "POST", "/v1/shakes", point, key="shake")),
+        ]
+    assert [answer.status for answer in answers] == [500, 500]
+    log = written.getvalue()
+    assert log.count("builtins.ValueError") == 2
+    assert log.count("in fails") == 2
+    assert leaks([canary], {"log": log.encode()} | {f"answer {n}": one.body for n, one in enumerate(answers)}) == []
+
+
+def test_there_is_no_tracer() -> None:
+    """Whoever adds one must search what it writes, too."""
+    needed = " ".join(importlib.metadata.requires("nearhive") or []).lower()
+    assert "uvicorn" in needed
+    for tracer in ("opentelemetry", "ddtrace", "sentry", "jaeger", "zipkin", "elastic-apm", "newrelic", "logfire"):
+        assert tracer not in needed
 
 
 # --- the search itself ---

@@ -1,7 +1,8 @@
 """T0, non-interference: equal visible histories give equal bytes, whatever the points, numbers and times of reports.
 
-Each scenario holds five people, whom the attackers see at resolution 8, 7 or 5, or not at all; each has two raw
-histories that look the same to them. The two runs are compared answer by answer: nearby, radar, shakes and their long
+Each scenario holds seven or eight people, whom the attackers see at resolution 8, 7 or 5, precisely, or not at all,
+some of them with quiet zones or in sparse areas, some until they erase themselves; each has two raw histories that look
+the same to them. The two runs are compared answer by answer: nearby, radar, shakes and their long
 polls, friends, blocks, settings, bottles, errors. What differs is made small before it is shown.
 """
 
@@ -13,13 +14,14 @@ import h3.api.basic_int as h3
 
 from discovery.store.client import State
 from tests.privacy.asgi import Ask
-from tests.privacy.raw_histories import AUDIENCE_RESOLUTION, EPOCHS, raw_history
+from tests.privacy.raw_histories import EPOCHS, raw_history
 from tests.privacy.report import reported
 from tests.privacy.scenario import Break, History, Said, Scenario, draw_scenario, transcript
 
-SCENARIOS = 5  # of five history pairs each: 25 pairs, 300 at nightly size
-SCENARIOS_NIGHTLY = 60
-LEAST_REQUESTS = 30
+SCENARIOS = 4  # of seven or eight history pairs each
+SCENARIOS_NIGHTLY = 45
+LEAST_PAIRS_NIGHTLY = 300
+LEAST_REQUESTS, LEAST_REQUESTS_NIGHTLY = 30, 10_000
 _SHRINKING_RUNS = 60
 _SHOWING_MUCH = (0, 1, 2)  # seeds of plans that are always among them
 
@@ -81,9 +83,10 @@ async def test_equal_visible_histories_give_equal_bytes(state: State, tmp_path: 
     draws = random.Random(seed)
     scenarios = SCENARIOS if scale == 1 else SCENARIOS_NIGHTLY
     said: list[Said] = []
-    with reported("T0", seed, scenarios * len(AUDIENCE_RESOLUTION)) as run:
+    with reported("T0", seed, 0) as run:
         for number in range(scenarios):
             scenario = draw_scenario(_SHOWING_MUCH[number] if number < len(_SHOWING_MUCH) else draws.getrandbits(32))
+            run.n += len(scenario.plans)
             pair = draw_histories(scenario, draws), draw_histories(scenario, draws)
             one, other = [await transcript(state, tmp_path, scenario, histories) for histories in pair]
             said += one
@@ -92,6 +95,7 @@ async def test_equal_visible_histories_give_equal_bytes(state: State, tmp_path: 
                 small = await shrunk(state, tmp_path, scenario, pair)
                 raise AssertionError(f"{found}\n{shown(scenario, small)}")
         run.rows.append({"requests": len(said), "least per pair": len(said) // scenarios, "differing": 0})
+    assert scale == 1 or (run.n >= LEAST_PAIRS_NIGHTLY and len(said) >= LEAST_REQUESTS_NIGHTLY)
     check_that_attackers_see(said)
 
 
@@ -99,12 +103,30 @@ def check_that_attackers_see(said: list[Said]) -> None:
     """The comparison is of something: people are listed, met and drawn on radars, at each precision."""
     nearby = b"".join(one.answer.body for one in said if one.ask.path.startswith("/v1/nearby"))
     radar = b"".join(one.answer.body for one in said if one.ask.path.startswith("/v1/radar"))
-    for user, sees in (("v-near", True), ("v-area", True), ("v-city", False), ("v-hidden", False)):
+    for user, sees in _LISTED:
         assert (f'"{user}"'.encode() in nearby) is sees, user
-    for precision in ("near", "area", "city"):
+    for precision in ("near", "area", "city", "precise"):
         assert f'"precision":"{precision}"'.encode() in radar, precision
+    for precision in ("near", "city"):  # outside of the quiet zone, and inside
+        assert any(_blip(one, "v-quiet") == precision for one in said), precision
+    asked = {one.ask.path.partition("?")[0] for one in said}
+    assert asked >= {"/v1/me/friends", "/v1/me/export", "/v1/bottles/pick"}
     assert any(b'"matched"' in one.answer.body and "wait_s" in one.ask.path for one in said)
     assert {one.answer.status for one in said} >= {200, 201, 400, 403, 404, 409, 422}
+
+
+_LISTED = (
+    *((f"v-{kind}", True) for kind in ("near", "area", "quiet", "sparse")),
+    ("v-city", False),
+    ("v-hidden", False),
+)
+
+
+def _blip(one: Said, user: str) -> str | None:
+    """At which precision a radar shows somebody."""
+    if one.answer.status != 200 or not one.ask.path.startswith("/v1/radar"):
+        return None
+    return next((str(row["precision"]) for row in one.answer.json["friends"] if row["user"] == user), None)
 
 
 async def test_other_cells_give_other_bytes(state: State, tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ def test_the_block_has_a_table_a_test_and_says_what_failed() -> None:
     assert block([]) == "Nothing is measured yet."
 
 
+def test_positive_controls_that_measure_the_same_share_a_table() -> None:
+    rows = [{"error, m": 0.25}]
+    runs = [run("T8 b", 48, "2026-01-01", rows=rows), run("T8 other", 9, "2026-01-01", rows=[{"share": 0.5}])]
+    text = block([*runs, run("T8 a", 48, "2026-01-02", rows=rows, passed=False)])
+    assert "| a | **no** | 48 | 0.250 | 7 |\n| b | yes | 48 | 0.250 | 7 |" in text
+    assert "commit abc, 2026-01-01, 2026-01-02" in text
+    assert "**T8 other**: passed, n = 9" in text
+
+
 def test_only_what_is_between_the_marks_changes() -> None:
     page = f"before\n{BEGINS}\nold\n{ENDS}\nafter\n"
     assert with_block(page, "new") == f"before\n{BEGINS}\nnew\n{ENDS}\nafter\n"

@@ -2,7 +2,7 @@
 -- KEYS 4 op, 5 quota, 6 seen (of the caller's person; holds own bottles too), 7 mine.
 -- ARGV 1 fingerprint, 2 caller, 3 person, 4 hold_ms, 5 life_ms, 6 picks a day, 7 '1' = enumerate whatever the size,
 -- 8..23 sixteen random 32-bit numbers for the draws, 24..27 four more for the choice after an enumeration,
--- 28.. authors that this person must never meet.
+-- 28.. authors that this person must never meet, beside those withheld (withheld.lua).
 -- Reply {status, now_ms, used, record?}; status ok (claimed now) | same (a repeat; record false when the caller has it
 -- no more) | reused | quota | empty | again.
 local OP, QUOTA, SEEN = KEYS[4], KEYS[5], KEYS[6]
@@ -16,7 +16,7 @@ local _, behind = sweep()
 local function admissible(id)
   if redis.call('ZSCORE', SEEN, id) then return false end
   local b = redis.call('HMGET', bottle_key(id), 'author', 'person', 'ends')
-  return b[1] ~= caller and b[2] ~= person and not excluded[b[1]] and tonumber(b[3]) > now
+  return b[1] ~= caller and b[2] ~= person and not excluded[b[1]] and tonumber(b[3]) > now and not is_withheld(b[1])
 end
 
 -- Exactly uniform on 0..n-1: numbers in the last, incomplete run of n are refused. nil then.
@@ -34,7 +34,8 @@ local function draw(n)
   end
 end
 
--- No fewer than the floating bottles that this person may not have.
+-- No fewer than the floating bottles that this person may not have, but for those of withheld authors: who reported
+-- ones are, costs a command each. Where they are many, the worker sends a few rounds of draws more, then enumerates.
 local function exclusions()
   local n = redis.call('ZCARD', SEEN) + redis.call('ZCOUNT', ENDS, '-inf', now)
   for author in pairs(excluded) do n = n + redis.call('ZCARD', mine_key(author)) end

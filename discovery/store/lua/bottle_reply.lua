@@ -1,7 +1,7 @@
 -- Add one reply to a bottle's thread, once. The first, by the holder, takes the bottle out of the sea for good.
 -- KEYS 4 bottle, 5 op, 6 seen, 7 replies.
 -- ARGV 1 id, 2 fingerprint, 3 caller, 4 person, 5 text, 6 life_ms, 7 replies a thread may have,
--- 8.. people that the caller must never meet.
+-- 8.. people that the caller must never meet, beside those withheld (withheld.lua).
 -- Reply {status, record?}; status ok | reused | none | conflict (lapsed, ended or unanswered) | full.
 local BOTTLE, OP, SEEN, REPLIES = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local id, fingerprint, caller, person = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -22,11 +22,15 @@ local function frozen(side)
   return state == 'm' or string.find(b[5] or '', side, 1, true)
 end
 
+local function never_meets(other)
+  return excluded[other] or is_withheld(other)
+end
+
 -- A holder who is blocked by the author reads what a lapsed hold reads.
 local function not_theirs()
   if not state or state == 'd' then return {'none'} end
-  if author == caller then return holder and (excluded[holder] or frozen('a')) and state ~= 'p' and {'none'} or nil end
-  if holder == caller then return (excluded[author] or frozen('h')) and {'conflict'} or nil end
+  if author == caller then return holder and (never_meets(holder) or frozen('a')) and state ~= 'p' and {'none'} or nil end
+  if holder == caller then return (never_meets(author) or frozen('h')) and {'conflict'} or nil end
   return stranger()
 end
 

@@ -1,8 +1,9 @@
 -- Erase one person from the sea. Their own bottles go, but a thread of which the other has words: of that their own words
 -- and name go. A bottle that they hold unanswered goes back to the sea.
--- KEYS 4 tombstones of the sea (hash), 5 mine, then what else is to go. ARGV 1 person, 2 name of the tombstone, 3 life.
+-- KEYS 4 tombstones of the sea (hash), 5 withheld, 6 mine, then what else is to go. ARGV 1 person, 2 name of the
+-- tombstone, 3 life.
 -- Done once a life: what comes later is of another. Reply how many bottles it touched.
-local TOMBSTONES, MINE = KEYS[4], KEYS[5]
+local TOMBSTONES, WITHHELD, MINE = KEYS[4], KEYS[5], KEYS[6]
 local person, name, life = ARGV[1], ARGV[2], ARGV[3]
 sweep()
 local stands = redis.call('HGET', TOMBSTONES, name)
@@ -51,5 +52,6 @@ for _, entry in ipairs(redis.call('ZRANGE', MINE, 0, -1)) do
     touched = touched + 1
   end
 end
-for i = 5, #KEYS do redis.call('DEL', KEYS[i]) end
+if redis.call('HDEL', WITHHELD, person) == 1 then redis.call('HDEL', WITHHELD, '') end  -- no longer what its stamp says
+for i = 6, #KEYS do redis.call('DEL', KEYS[i]) end
 return touched

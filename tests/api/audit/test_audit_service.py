@@ -20,7 +20,7 @@ from tests.privacy.stage import StageOracle
 from tests.service import Service, serving
 
 SMALL = ("A1 trilateration, 3 places", "A1 trilateration by radar, area friends", "AX white box, Bayesian")
-VICTIMS, VICTIMS_NIGHTLY = 3, 48
+VICTIMS, VICTIMS_NIGHTLY = 3, 36  # 36: three at each of the sites, about ten minutes
 WINDOW_S = 2.0
 _ORDERS = ("A5", "A6")  # told by keyed orders, in which other accounts stand elsewhere: here chance differs
 _ERROR_OF_MEDIAN = 0.0141 * math.sqrt(200)  # of error / sqrt(A) of who knows the cell, times sqrt(n)
