@@ -128,7 +128,7 @@ class Bottles:
             [
                 keys.sea_bottle(bottle_id),
                 self._operation(caller, key),
-                keys.sea_quota(person),
+                self.quota_key(caller),
                 keys.sea_seen(person),
                 keys.sea_mine(caller),
             ],
@@ -249,8 +249,7 @@ class Bottles:
         """Take one person out of the sea: own bottles that nobody answered go, what they hold goes back, of threads the
         other's words stay. ``human``: key of the human behind the account, '' while that has others. ``name``: of the
         tombstone; done once for each ``life``. Raises StateAway."""
-        own = [keys.sea_quota(user), keys.sea_seen(user)]
-        own += [keys.sea_quota(human), keys.sea_seen(human)] if human else []
+        own = [keys.sea_seen(user), *([keys.sea_seen(human)] if human else [])]
         names = [keys.tombstones(keys.SEA_TAG), keys.sea_withheld(), keys.sea_mine(user), *own]
         await self._run(_ERASE, names, user, name, life)
 
@@ -272,7 +271,7 @@ class Bottles:
         person = self._people.person_key(caller)
         names = [
             self._operation(caller, key),
-            keys.sea_quota(person),
+            self.quota_key(caller),
             keys.sea_seen(person),
             keys.sea_mine(caller),
         ]
@@ -302,7 +301,7 @@ class Bottles:
         names = [
             keys.sea_bottle(bottle_id),
             self._operation(caller, key),
-            keys.sea_quota(person),
+            self.quota_key(caller),
             keys.sea_seen(person),
         ]
         await self._run(_RELEASE, names, bottle_id, caller)
@@ -354,6 +353,10 @@ class Bottles:
 
     def _operation(self, caller: str, key: str) -> str:
         return keys.sea_operation(self._named("op", caller, key))
+
+    def quota_key(self, caller: str) -> str:
+        """Where the throws and picks of this human's day are counted, in whatever life of the id."""
+        return keys.sea_quota(self._mac("quota", self._people.person_key(caller)))
 
     def _named(self, purpose: str, caller: str, key: str) -> str:
         """A key that an earlier life of the caller's id used names something else in this one."""

@@ -29,7 +29,7 @@ ClearPart = Callable[[str, str], Awaitable[None]]
 """Clears what another part keeps of (id, key of the human behind it or '' while the human has other accounts)."""
 
 _AT_ONCE = 50
-_OF_A_PERSON = re.compile(r"\{(?:s\d\d|sea)\}:(?:[pfxm]|rq|rep|case|ops|seen|quota|mine):(.+)", re.DOTALL)
+_OF_A_PERSON = re.compile(r"\{(?:s\d\d|sea)\}:(?:[pfxm]|rep|case|ops|seen|mine):(.+)", re.DOTALL)
 
 _ERASE = Script("erase")
 
@@ -89,11 +89,9 @@ class Erasure:
     async def clear(self, user: str, life: int, human: str) -> None:
         """What lies elsewhere, as life number ``life`` began; once, for afterwards it is another's. The sea is last and
         remembers. Raises StateAway."""
-        name, call, shards = self._people.tombstones.name(user), self._writer.state.call, self._writer.shards
+        name, call = self._people.tombstones.name(user), self._writer.state.call
         if int(await call("HGET", keys.tombstones(keys.SEA_TAG), name) or 0) >= life:
             return
-        for person in {user, human} - {""}:
-            await call("DEL", shards.requests(person))
         for part in self._parts:
             await part(user, human)
         await self._bottles.erase(user, human, name, life)

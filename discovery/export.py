@@ -17,6 +17,7 @@ from discovery.friends import DECLINED, Friendships
 from discovery.people import AGES, VISIBILITIES, People
 from discovery.positions import Positions
 from discovery.presence import Presence
+from discovery.request_quota import requests_key
 from discovery.safety import Blocks
 from discovery.settings import Settings
 from discovery.shake_fold import ShakeFold
@@ -179,11 +180,11 @@ class Export:
 
     async def _requests(self, user: str) -> Any:
         """How many friendships this human asked for on the day of the last request: of whom only hashes are kept."""
-        key = self._people.shards.requests(self._people.person_key(user))
+        key = requests_key(self._people, user)
         return max(0, await self._state.call("HLEN", key) - 1)
 
     async def _quota(self, user: str) -> Any:
-        flat = await self._state.call("HGETALL", keys.sea_quota(self._people.person_key(user)))
+        flat = await self._state.call("HGETALL", self._bottles.quota_key(user))
         return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
     async def _seen(self, user: str) -> Any:

@@ -54,10 +54,6 @@ class Shards:
         was decided. TTL 90 days from the last report, appeal or decision: evidence is kept no longer."""
         return f"{self._tag(user)}:case:{user}"
 
-    def requests(self, person: str) -> str:
-        """Hash. ``day`` (hive time) and hashes of those whom this human asked for a friendship on it. TTL two days."""
-        return f"{self._tag(person)}:rq:{person}"
-
     def operation(self, user: str, purpose: str, key_hash: str) -> str:
         """String. Fingerprint and time of one idempotent operation. TTL 24 h, as the API promises for the key."""
         return f"{self._tag(user)}:op:{purpose}:{key_hash}:{user}"
@@ -144,6 +140,12 @@ def checkpoint_chunk(tag: str, version: str, index: int) -> str:
 # --- moderation: tags of the people shards, and ``sea``; a case, its queue and its log share the tag of its target ---
 
 
+def requests(tag: str, quota_name: str) -> str:
+    """Hash. ``day`` (hive time) and hashes of those whom a human asked for a friendship on it; named by keyed hash of
+    the human, in the tag of their shard. TTL two days: an erasure leaves it, or the day's requests would be back."""
+    return f"{{{tag}}}:rq:{quota_name}"
+
+
 def cases(tag: str) -> str:
     """Zset. Target of a case that waits for a moderator -> since when (us, unique in a tag). No TTL: the queue."""
     return f"{{{tag}}}:cases"
@@ -195,9 +197,10 @@ def sea_seen(person: str) -> str:
     return f"{{sea}}:seen:{person}"
 
 
-def sea_quota(person: str) -> str:
-    """Hash. UTC day (inside, as only a script knows it), throws, picks. TTL an hour past midnight."""
-    return f"{{sea}}:quota:{person}"
+def sea_quota(quota_name: str) -> str:
+    """Hash. UTC day (inside, as only a script knows it), throws, picks; named by keyed hash of the human. TTL an hour
+    past midnight: an erasure leaves it, or it would bring the day's throws and picks back."""
+    return f"{{sea}}:quota:{quota_name}"
 
 
 def sea_operation(operation_hash: str) -> str:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from api.auth import mint_token
-from discovery.errors import Erased
+from discovery.errors import Erased, RequestsUsedUp
 from discovery.exposure import Exposure, Look
 from discovery.friends import Friendships
 from discovery.people import People
@@ -172,7 +172,7 @@ async def test_a_new_person_under_the_id_begins_with_nothing(world: World) -> No
         assert (await bob.put("/v1/me/friends/ann")).json()["state"] == "accepted"
         await ann.patch("/v1/me/settings", json={"visibility": "everyone", "bottles": "on"})
         thrown = await ann.post("/v1/bottles", json={"text": "new words"}, headers={"Idempotency-Key": "t1"})
-        assert thrown.json()["throws_left"] == 19
+        assert thrown.json()["throws_left"] == 17, "the day's throws are of the human"
         shaken = await ann.post("/v1/shakes", json=POINT, headers={"Idempotency-Key": "s"})
         assert (shaken.status_code, shaken.json()["state"]) == (201, "waiting")
     async with world.client("cleo") as cleo:
@@ -316,13 +316,11 @@ HELD = {
     "Shards.friend_halves": ({"friends", "precise_shares"}, "at once"),
     "Shards.blocks": ({"blocks"}, "at once"),
     "Shards.mutes": ({"mutes"}, "at once"),
-    "Shards.requests": ({"friend_requests"}, "at once"),
     "Shards.operation": ({"idempotency_keys"}, "at once"),
     "Shards.operations": ({"idempotency_keys"}, "at once"),
     "Shards.reports": ({"reports"}, "at once"),
     "Shards.case": ({"appeal"}, "the own appeal at once; what others reported is evidence, kept 90 days and not shown"),
     "sea_seen": ({"bottles_seen"}, "at once"),
-    "sea_quota": ({"bottle_quota"}, "at once"),
     "sea_mine": ({"bottles"}, "at once"),
 }
 INSIDE = {
@@ -331,6 +329,8 @@ INSIDE = {
     "checkpoint_chunk": "written anew within 30 s",
     "erasing": "a job, done within 30 s",
     "tombstones": "a keyed hash alone, kept",
+    "requests": "named by a keyed hash; goes after two days, so that an erasure does not bring back the day's requests",
+    "sea_quota": "named by a keyed hash; goes after the day, likewise",
     "sea_bottle": "the name at once; one that nobody answered goes whole",
     "sea_replies": "the own words at once",
     "sea_holds": "at once: bottles alone",
@@ -397,7 +397,8 @@ async def test_what_one_keeps_to_oneself_is_exported_and_goes(world: World) -> N
     await erase(world, "ann")
     async with later(world, "ann") as new:
         parts = (await new.get("/v1/me/export")).json()["parts"]
-    assert all(not parts[name] for name in ("precise_shares", "mutes", "reports", "appeal", "friend_requests"))
+    assert all(not parts[name] for name in ("precise_shares", "mutes", "reports", "appeal"))
+    assert parts["friend_requests"] == 1, "of the day, by a keyed name"
     assert parts["settings"]["quiet_zones"] == []
     assert [row["feature"] for row in parts["settings"]["suspensions"]] == ["radar"], (
         "until its end, under a keyed name"
@@ -490,6 +491,27 @@ async def test_moderators_decide_about_who_was_erased_and_write_no_record(world:
         assert (await ann.get("/v1/nearby")).json()["code"] == "suspended"
         assert (await ann.delete("/v1/me?confirm=ann")).status_code == 202
     assert dict(people.closed_to("ann")) == {by_moderator("nearby"): world.now_ms + HOUR_MS}, "in every life"
+
+
+async def test_an_erasure_does_not_bring_back_what_a_day_allows(world: World) -> None:
+    """Throws, picks and friend requests; and the account is new again."""
+    quota = RequestQuota(world.hive.people, world.hive.writer, on=True)
+    for life in range(2):
+        async with client(world, "ann", time.time() + 30 * life) as ann:
+            assert (await ann.patch("/v1/me/settings", json={"bottles": "on"})).is_success
+            for number in range(10):
+                key = {"Idempotency-Key": f"t{number}"}
+                assert (await ann.post("/v1/bottles", json={"text": "words"}, headers=key)).status_code == 201
+                await quota.take("ann", f"somebody {life} {number}")
+            if life == 0:
+                assert (await ann.delete("/v1/me?confirm=ann")).status_code == 202
+    async with client(world, "ann", time.time() + 30) as ann:
+        answer = await ann.post("/v1/bottles", json={"text": "words"}, headers={"Idempotency-Key": "more"})
+        assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    with pytest.raises(RequestsUsedUp):
+        await quota.take("ann", "one more")
+    left = [name for name in await holders_of(world, "ann") if "rq:" in name or "quota:" in name]
+    assert left == [], "by keyed names"
 
 
 async def test_every_folded_fact_goes(world: World) -> None:

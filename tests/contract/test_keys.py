@@ -54,7 +54,7 @@ RULES = {
     "Shards.person": Rule("hash", "never"),
     "Shards.friend_halves": Rule("hash", "never"),
     "Shards.blocks": Rule("hash", "never"),
-    "Shards.requests": Rule("hash", "always", 2 * DAY_S),
+    "requests": Rule("hash", "always", 2 * DAY_S),
     "Shards.operation": Rule("string", "always", DAY_S),
     "Shards.operations": Rule("zset", "always", DAY_S),
     "Shards.mutes": Rule("hash", "never"),
@@ -107,6 +107,7 @@ PARAMETERS = {
     "bottle_id": _HEX_32,
     "report_id": _HEX_32,
     "operation_hash": _HEX_32,
+    "quota_name": _HEX_32,
     "brand": _ID,
 }
 NO_KEYS = {"shard_tag", "Shards.of", "Shards.all"}

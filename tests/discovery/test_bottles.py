@@ -271,7 +271,7 @@ async def test_a_quota_is_whole_again_on_another_day(make: Callable[..., Bottles
     await wait_for_a_day()
     bottles = make(throws_per_day=2)
     assert [(await bottles.throw("ann", f"k{n}", "x", None)).throws_left for n in range(2)] == [1, 0]
-    await state.call("HINCRBY", keys.sea_quota("ann"), "day", -1)
+    await state.call("HINCRBY", bottles.quota_key("ann"), "day", -1)
     assert [(await bottles.throw("ann", f"l{n}", "x", None)).throws_left for n in range(2)] == [1, 0]
     assert isinstance(await refused(bottles.throw("ann", "m", "x", None)), QuotaExceeded)
 
