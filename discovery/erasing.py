@@ -14,17 +14,14 @@ from discovery.shake_entries import Shake, pack_shakes, unpack_shakes
 from discovery.store import keys
 from discovery.store.client import State, StateFault
 from discovery.store.feed import EntryId, parse_id
-from discovery.store.scripts import Script
+from discovery.store.stream_rewrite import StreamRewrite
 
 REPLACED_CHUNK_TTL_MS = 9_000
 """Of a checkpoint that holds somebody erased, once it is replaced; who still reads it takes the new one."""
 
 _LATE_MS = 4_000  # a shake that was under way is in its stream by then: each call has a deadline of 3 s
 _NODE_MS = 5_000  # ticks fill a node of a stream of the embedded server (16 entries) in 4 s
-_PAGE = 1000
 _FILES = b""  # field of the jobs: those of the past are done, but for the files
-
-_REPLACE = Script("stream_replace")
 
 log = structlog.get_logger("nearhive.erasing")
 
@@ -39,10 +36,13 @@ class Job(NamedTuple):
 
 class Erasing:
     """The jobs of one shard. ``clear(user, life, human)`` repeats what the act does elsewhere, should it have been
-    broken off."""
+    broken off. ``worker``: a name that no other process has."""
 
-    def __init__(self, state: State, shard: int, clear: Callable[[str, int, str], Awaitable[None]]) -> None:
+    def __init__(
+        self, state: State, shard: int, clear: Callable[[str, int, str], Awaitable[None]], worker: str
+    ) -> None:
         self._state = state
+        self._shakes = StreamRewrite(state, keys.SHAKE_TAG, f"{worker}-{shard}")
         self._tag = keys.shard_tag(shard)
         self._clear = clear
         self._files = Files(state)
@@ -86,29 +86,16 @@ class Erasing:
         """Afterwards only files name them: what is left to do is noted without a name, as new ones would have it."""
         for user, job in jobs.items():
             await self._clear(user, job.life, job.human)
-        await self._forget_shakes(jobs)
+        if not await self._forget_shakes(jobs):
+            return  # the leader of another shard is at it: again at the next look
         await self._state.call("HSET", keys.erasing(self._tag), _FILES, "")
         await self._state.call("HDEL", keys.erasing(self._tag), *jobs)
 
-    async def _forget_shakes(self, jobs: dict[str, Job]) -> None:
+    async def _forget_shakes(self, jobs: dict[str, Job]) -> bool:
         """Their shakes stand without a name in the stream from now on, as in the workers' folds since the erasure: so
         a worker that folds them anew gives all others the same matches; were they removed, some would match otherwise.
-
-        The script writes the stream anew in one go, 15 min of shakes and ticks: 35 ms where hardly anybody shakes, 1 s
-        at 50 shakes a second (measured on a busy core), in which the shakes' server does nothing else.
         """
-        stream, start = keys.feed(keys.SHAKE_TAG), "-"
-        replaced: list[bytes] = []
-        while True:
-            rows = await self._state.call("XRANGE", stream, start, "+", "COUNT", _PAGE)
-            for entry, fields in rows:
-                nameless = _without_names(entry, fields, jobs)
-                replaced += [] if nameless is None else [entry, nameless]
-            if len(rows) < _PAGE:
-                break
-            start = "(" + rows[-1][0].decode()
-        if replaced:
-            await self._state.run(_REPLACE, [stream], replaced)
+        return await self._shakes.run(lambda entry: _without_names(*entry, jobs))
 
 
 def _job(value: str) -> Job:

@@ -269,7 +269,7 @@ class Hive:
                 self.presence,
                 worker,
                 clock,
-                Erasing(state, shard, self.erasure.clear),
+                Erasing(state, shard, self.erasure.clear, worker),
             )
             for shard in self.shards.all()
         ]

@@ -98,6 +98,16 @@ def feed(tag: str) -> str:
     return f"{{{tag}}}:feed"
 
 
+def feed_copy(tag: str) -> str:
+    """Stream. The feed while it is written anew without the names of who was erased. TTL 10 s behind the last step."""
+    return f"{{{tag}}}:feed:copy"
+
+
+def feed_lock(tag: str) -> str:
+    """String. Who writes the feed anew just now. TTL 10 s behind the last step."""
+    return f"{{{tag}}}:feed:lock"
+
+
 def leader(tag: str) -> str:
     """String. ``worker|token|beat`` of the one worker that ticks, checkpoints and trims. No TTL: a stepped clock would
     move it; who sees the beat stand still takes over."""

@@ -326,6 +326,7 @@ HELD = {
 INSIDE = {
     # function of keys.py whose content names people -> how it forgets who was erased
     "feed": "trimmed within 30 s; shakes lose the name in theirs",
+    "feed_copy": "names but who was erased, for the seconds of writing the feed anew",
     "checkpoint_chunk": "written anew within 30 s",
     "erasing": "a job, done within 30 s",
     "tombstones": "a keyed hash alone, kept",
@@ -341,7 +342,7 @@ INSIDE = {
     "report_target": "evidence, kept 90 days and not shown",
 }
 NOBODY = (
-    {"world", "workers", "demo_ready", "leader", "fence", "leases", "checkpoint"}
+    {"world", "workers", "demo_ready", "feed_lock", "leader", "fence", "leases", "checkpoint"}
     | {"sea_index", "sea_ends", "sea_operation"}
     | {"brands", "stores_changing", "brand_meta", "brand_keys", "brand_versions", "brand_current", "brand_chunk"}
 )

@@ -27,6 +27,7 @@ from discovery.reporting import Target
 from discovery.request_quota import RequestQuota
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.store.stream_rewrite import Page, StreamRewrite
 from discovery.stores import shelves
 from discovery.stores.changing import Changing
 from tests.footings import Footing
@@ -68,6 +69,8 @@ RULES = {
     "workers": Rule("hash", "never"),
     "demo_ready": Rule("string", "always", DAY_S),
     "feed": Rule("stream", "never"),
+    "feed_copy": Rule("stream", "always", 10),
+    "feed_lock": Rule("string", "always", 10),
     "leader": Rule("string", "never"),
     "fence": Rule("string", "never"),
     "leases": Rule("hash", "never"),
@@ -282,12 +285,15 @@ async def run_moderation(product: Product) -> None:
 
 
 async def run_rights(product: Product) -> None:
-    """A friendship asked for where requests are counted; a person mutes another, and a third one is erased."""
+    """A friendship asked for where requests are counted; a person mutes another, and a third one is erased, and the
+    shake stream is being written anew."""
     hive = product.workers[0].hive
     await RequestQuota(hive.people, hive.writer, on=True).take("asking", "asked")
     await hive.safety.mute("muting", "muted")
     await hive.safety.block("erased", "other")
     await hive.erasure.erase("erased", int(1000 * time.time()))
+    [(first, _)] = await product.state.call("XRANGE", keys.feed(keys.SHAKE_TAG), "-", "+", "COUNT", 1)
+    assert await StreamRewrite(product.state, keys.SHAKE_TAG, "begun").step(b"", Page(first, []))
 
 
 def slot_of(hive: Hive, user: str) -> int:

@@ -91,8 +91,8 @@ async def test_a_worker_started_after_an_erasure_gives_the_others_the_same_match
             lived.fold.forget_person(user)
         jobs = {user: Job(1, (end_ms, 9), "") for user in erased}
         before = await ids(state), await state.call("XINFO", "STREAM", STREAM)
-        await Erasing(state, 0, no_clear)._forget_shakes(jobs)
-        await Erasing(state, 0, no_clear)._forget_shakes(jobs)
+        assert await Erasing(state, 0, no_clear, "worker")._forget_shakes(jobs)
+        assert await Erasing(state, 0, no_clear, "worker")._forget_shakes(jobs)
         after = await ids(state), await state.call("XINFO", "STREAM", STREAM)
         assert before[0] == after[0]
         assert last_id(before[1]) == last_id(after[1])
@@ -108,5 +108,5 @@ async def test_a_worker_started_after_an_erasure_gives_the_others_the_same_match
             await worker.follower.catch_up()
         assert started.told(hashes) == lived.told(hashes)
         assert started.fold.digest() == lived.fold.digest()
-        await Erasing(state, 0, no_clear)._forget_shakes(jobs)
+        assert await Erasing(state, 0, no_clear, "worker")._forget_shakes(jobs)
         assert set(erased) & await named(state), "shakes of a later life stay"
