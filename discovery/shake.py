@@ -8,7 +8,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 
-from discovery.errors import KeyReused, NotFound
+from discovery.errors import KeyReused, NotFound, StateAway
 from discovery.exposure_caps import ExposureCaps
 from discovery.friends import Friendships
 from discovery.people import People
@@ -132,6 +132,7 @@ class Shakes:
         first_ms = await self._open(user, key, request, report)
         if self._fold.shake(shake_hash) is None:
             if self._writer.now_ms > first_ms + self._window_ms:
+                self._require_whole()
                 raise NotFound("that shake is over and no longer readable")
             await self._append(self._counted(self._entry(user, shake_hash, request)))
         return self._answer(user, shake_id)
@@ -214,7 +215,13 @@ class Shakes:
         if self._fold.shake(_hash_in(shake_id)) is None:
             await look_again(self._follower)
         if self._fold.shake(_hash_in(shake_id)) is None:
+            self._require_whole()
             raise NotFound("no such shake")
+
+    def _require_whole(self) -> None:
+        """Nothing is known to be missing while the stream is folded anew. Raises StateAway."""
+        if not self._follower.caught_up:
+            raise StateAway("shakes are being restored")
 
     async def _watch(self, shake_hash: int, wait_s: float, closes_at_ms: int) -> None:
         """Until the matches change, the shake closes, or the time is over."""

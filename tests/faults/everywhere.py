@@ -80,6 +80,10 @@ class Count:
         assert not self.violations, self.violations[:_MOST_KEPT]
 
 
+class ShookTooLate(Exception):
+    """The first try was answered 503, and the moment to shake was over before another could be made."""
+
+
 class Lane:
     """One stream of trials with connections of its own to both workers, at a place of its own."""
 
@@ -120,6 +124,8 @@ class Lane:
     async def do(self, side: int, user: str, call: Call, key: str = "") -> Any:
         """The answer of what must succeed, in the end."""
         answer = await self._settled(side, user, call, key)
+        if call[:2] == ("POST", "/v1/shakes") and answer.status == 404:
+            raise ShookTooLate
         assert answer.status < 300, (call, answer.status, answer.body)
         return answer.json() if answer.body else None
 
@@ -183,8 +189,12 @@ class Lane:
     async def trial(self) -> None:
         """One trial of any kind."""
         kind = self._draws.choices(("stranger", "friend", "shake", "bottle"), (35, 30, 20, 15))[0]
-        await getattr(self, f"_{kind}")()
-        self.count.trials[kind] += 1
+        try:
+            await getattr(self, f"_{kind}")()
+        except ShookTooLate:
+            self.count.stayed["shook too late"] += 1
+        else:
+            self.count.trials[kind] += 1
 
     async def _appear(self, side: int, user: str, visibility: str) -> None:
         await self.do(side, user, ("PATCH", "/v1/me/settings", {"visibility": visibility}))
@@ -302,12 +312,15 @@ class Lane:
     ) -> None:
         target, viewer, stays = people
         poll = asyncio.create_task(self.do(there, viewer, (look[0], f"{look[1]}?wait_s=10", None)))
-        await asyncio.sleep(_PAUSE_S)
-        await self.act(here, act, target, viewer)
-        if act != "erase":
-            await self.do(here, target, shake)
-        await self.do(here, stays, shake)
-        answer = await poll
+        try:
+            await asyncio.sleep(_PAUSE_S)
+            await self.act(here, act, target, viewer)
+            if act != "erase":
+                await self.do(here, target, shake)
+            await self.do(here, stays, shake)
+            answer = await poll
+        finally:
+            poll.cancel()
         self.count.looks["long poll"] += 1
         if target in _met(answer):
             self.count.violations.append(f"long poll: {self.done[-1]}: {answer}")
