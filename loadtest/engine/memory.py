@@ -1,0 +1,47 @@
+"""Bytes of an item in each index, each measured in a process of its own; of servers, what they say themselves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from loadtest import report
+from loadtest.engine.field import IN_PROCESS, Field
+from loadtest.engine.footprint import PEOPLE
+from loadtest.engine.ours import NAME
+from loadtest.engine.peers.geosearch import GeoSearch
+from loadtest.engine.peers.postgis import PostGIS
+
+PEOPLE_WORK = "memory of a person in the index of an epoch: index, expiry and an id of 12 bytes"
+WORKER_WORK = "memory of a person in a worker, all in: settings, presence, index and an id of 12 characters"
+PLACE_WORK = "memory of a place"
+WORKER = "Nearhive worker"
+_ROOT = Path(__file__).resolve().parents[2]
+_NOT_HELD = {"NumPy"}  # the points themselves
+
+
+def measure(field: Field, seed: int) -> dict[str, float]:
+    """By name of the contender; people and places of ours apart."""
+    names = [PEOPLE, *(kind.name for kind in IN_PROCESS if kind.name not in _NOT_HELD and field.size <= kind.largest)]
+    found = {name: _child("loadtest.engine.footprint", name, str(field.size), str(seed)) for name in names}
+    found[WORKER] = _child("loadtest.state.footprint", str(field.size), str(seed))
+    for name in (GeoSearch.name, PostGIS.name):
+        if name in field.contenders:
+            held: int = field.contenders[name].bytes_used  # type: ignore[attr-defined]
+            found[name] = held / field.size
+    return found
+
+
+def _child(*module_and_arguments: str) -> float:
+    command = [sys.executable, "-m", *module_and_arguments]
+    return float(subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True).stdout)
+
+
+def rows(size: int, found: dict[str, float]) -> list[report.Row]:
+    """People beside GEOSEARCH (members of 12 characters), places beside cKDTree."""
+    people_peer = GeoSearch.name if GeoSearch.name in found else "cKDTree"
+    peer = found[people_peer]
+    return [
+        report.row(PEOPLE_WORK, size, found[PEOPLE], peer, people_peer, "bytes", "ours <= 64"),
+        report.row(WORKER_WORK, size, found[WORKER], peer, people_peer, "bytes", "ours <= 64"),
+        report.row(PLACE_WORK, size, found[NAME], found["cKDTree"], "cKDTree", "bytes", "ours <= 48"),
+    ]
