@@ -30,6 +30,27 @@ class Shown(NamedTuple):
     others: frozenset[int]
 
 
+class AgesAndVisibility(NamedTuple):
+    """Columns of the first n people: all that they set and were told of that says whether strangers see them."""
+
+    visibility: NDArray[np.uint8]
+    visible_until_ms: NDArray[np.int64]
+    age_app: NDArray[np.uint8]
+    age_claim: NDArray[np.uint8]
+    require_age: bool
+
+    def open_to_strangers(self) -> NDArray[np.bool_]:
+        """bool[n]: visible to everyone and an adult."""
+        return np.asarray((self.visibility == EVERYONE) & adults(self.age_app, self.age_claim, self.require_age))
+
+
+def adults(app: NDArray[np.uint8], claim: NDArray[np.uint8], require_age: bool) -> NDArray[np.bool_]:
+    """bool[n]: the lower of both ages; unknown counts as minor unless ages are not required."""
+    known_adult = (app == AGE_ADULT) | (claim == AGE_ADULT)
+    minor = (app == AGE_MINOR) | (claim == AGE_MINOR)
+    return np.asarray(~minor & (known_adult | (not require_age)))
+
+
 def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:
     """A copy of ``column`` with ``capacity`` rows, the new ones zero."""
     larger = np.zeros(capacity, dtype=column.dtype)
@@ -372,10 +393,7 @@ class People:
         return AGE_MINOR not in ages and (AGE_ADULT in ages or not self._require_age)
 
     def _adults(self, slots: NDArray[Any]) -> NDArray[np.bool_]:
-        app, claim = self.age_app[slots], self.age_claim[slots]
-        known_adult = (app == AGE_ADULT) | (claim == AGE_ADULT)
-        minor = (app == AGE_MINOR) | (claim == AGE_MINOR)
-        return np.asarray(~minor & (known_adult | (not self._require_age)))
+        return adults(self.age_app[slots], self.age_claim[slots], self._require_age)
 
     def suspended(self, slot: int, feature: str, now_ms: int) -> bool:
         """Whether ``feature`` is closed to this person at this time, by the app, a moderator or a hold."""
@@ -391,6 +409,20 @@ class People:
         names = {name for account in self.accounts(slot) for name in self.mutes.of(account)}
         known = {other for name in names if (other := self._slots.get(name)) is not None}
         return {account for other in known for account in self.accounts(other)}
+
+    def ages_and_visibility(self, count: int) -> AgesAndVisibility:
+        """The columns of the first ``count`` people, as they are, not copied."""
+        return AgesAndVisibility(
+            self.visibility[:count],
+            self.visible_until_ms[:count],
+            self.age_app[:count],
+            self.age_claim[:count],
+            self._require_age,
+        )
+
+    def suspended_at(self, feature: str, edge_ms: int) -> list[int]:
+        """Slots of all to whom ``feature`` is closed at this time."""
+        return [slot for slot in self.suspensions if self.suspended(slot, feature, edge_ms)]
 
     def strangers_until_ms(self, slots: NDArray[np.int32], edge_ms: int) -> NDArray[np.int64]:
         """int64[n]: until when settings alone let strangers see each person; 0 = not at all, as for who was suspended

@@ -160,8 +160,7 @@ class Crowd:
         if not cells.all():
             raise ValueError("0 is not a cell")
         self._known = np.zeros(int(slots.max(initial=-1)) + 1, dtype=np.bool_)
-        self._known[slots] = True
-        if int(np.count_nonzero(self._known)) != slots.size:
+        if kernels.flag_all(self._known, slots) != slots.size:
             raise ValueError("a slot occurs twice")
         self._removed = 0
         self._build(cells, keys, slots)
@@ -179,15 +178,35 @@ class Crowd:
         self._fresh_count = 0
 
     def add(self, cell: int, key: int, slot: int) -> None:
-        """Add a member that appears after the build, at its key. ``ValueError`` if the slot is one already."""
-        if slot < 0 or slot in self:
-            raise ValueError(f"slot {slot} is negative or already in the crowd")
-        if self._fresh_count == self._fresh_cells.size:
-            self._fold_fresh()
-        kernels.insert_fresh(self._fresh_cells, self._fresh_count, self._keys, self._slots, cell, key, slot)
-        kernels.mark(self._marks, cell)
-        self._fresh_count += 1
-        self._remember(slot)
+        """Add one member as ``add_many`` does."""
+        self.add_many(np.array([cell], np.uint64), np.array([key], np.uint64), np.array([slot], np.int32))
+
+    def add_many(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
+        """Add n members that appear after the build, each at its key. ``ValueError`` if a slot is one already, negative
+        or twice among them."""
+        if not slots.size:
+            return
+        if slots.min() < 0 or self._knows(slots).any() or np.unique(slots).size < slots.size:
+            raise ValueError("a slot is negative or already in the crowd")
+        if self._fresh_count + slots.size > self._fresh_cells.size:
+            self._fold_fresh(cells, keys, slots)
+        else:
+            order = np.lexsort((slots, keys, cells))
+            kernels.merge_fresh(
+                self._fresh_cells, self._fresh_count, self._keys, self._slots, cells, keys, slots, order
+            )
+            kernels.mark_all(self._marks, cells)
+            self._fresh_count += slots.size
+        self._remember(slots)
+
+    def _knows(self, slots: Slots) -> NDArray[np.bool_]:
+        return self._known[slots[slots < self._known.size]]
+
+    def _remember(self, slots: Slots) -> None:
+        last = int(slots.max())
+        if last >= self._known.size:
+            self._known = np.concatenate((self._known, np.zeros(last + 1, dtype=np.bool_)))
+        self._known[slots] = True
 
     def remove(self, cell: int, key: int, slot: int) -> None:
         """Take out a member, of whom cell and key are as they were given. ``ValueError`` if there is none."""
@@ -203,20 +222,21 @@ class Crowd:
         """How many members came after the build: each costs what is added a few ns more."""
         return self._fresh_count
 
-    def _remember(self, slot: int) -> None:
-        if slot >= self._known.size:
-            self._known = np.concatenate((self._known, np.zeros(slot + 1, dtype=np.bool_)))
-        self._known[slot] = True
-
-    def _fold_fresh(self) -> None:
+    def _fold_fresh(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
+        """Build anew with some more."""
         starts, ends = self._table[:, 1] >> np.uint64(32), self._table[:, 1] & np.uint64(0xFFFF_FFFF)
         used = np.flatnonzero(starts < ends)
         used = used[np.argsort(starts[used])]
         built_cells = np.repeat(self._table[used, 0], (ends[used] - starts[used]).astype(np.int64))
-        cells = np.concatenate((built_cells, self._fresh_cells))
-        kept = self._slots >= 0
+        old_cells = np.concatenate((built_cells, self._fresh_cells[: self._fresh_count]))
+        kept = self._slots[: old_cells.size] >= 0
+        old_keys, old_slots = self._keys[: old_cells.size][kept], self._slots[: old_cells.size][kept]
         self._removed = 0
-        self._build(cells[kept], self._keys[kept], self._slots[kept])
+        self._build(
+            np.concatenate((old_cells[kept], cells)),
+            np.concatenate((old_keys, keys)),
+            np.concatenate((old_slots, slots)),
+        )
 
     def __len__(self) -> int:
         return self._built + self._fresh_count - self._removed

@@ -2,7 +2,7 @@
 
 The wheel of h3 holds the C library, whose public functions (``h3api.h``) its extension module exports. That module is
 private to h3 (hence the pin ``h3==4.5.*``), so names and version of the C library are looked up at import; where they
-are not the expected ones, the three kernels are ``None`` and ``geo.cells`` uses loops over h3's Python functions instead.
+are not the expected ones, the three kernels are ``None`` and ``geo.cells`` uses loops over h3's Python functions.
 """
 
 import ctypes
@@ -17,9 +17,10 @@ from numba import config, njit, types
 C_VERSION = "4."
 """What the C library's version starts with: the signatures below are those of ``h3api.h`` of H3 4."""
 
-_DOUBLES = types.CPointer(types.float64)  # struct LatLng { double lat; double lng; }, radians
-_INDEXES = types.CPointer(types.uint64)
-_INTS = types.CPointer(types.int32)
+_pointer: Any = types.CPointer
+_DOUBLES = _pointer(types.float64)  # struct LatLng { double lat; double lng; }, radians
+_INDEXES = _pointer(types.uint64)
+_INTS = _pointer(types.int32)
 SIGNATURES = {
     "latLngToCell": types.uint32(_DOUBLES, types.int32, _INDEXES),
     "cellToLatLng": types.uint32(types.uint64, _DOUBLES),

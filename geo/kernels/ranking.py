@@ -8,11 +8,11 @@ number: of each cell the few members in that window are taken, and only those ar
 of memory a cell, none of which waits for another, where a heap of cells reads them one after the other.
 
 Layouts. ``table`` uint64[capacity, 2]: open addressing, rows (cell, start << 32 | end), cell 0 = free, capacity a power
-of two and at most two thirds full; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key, slot);
-slot -1 = removed. ``marks`` uint64[capacity / 16]: a set of bits, four a row of the table, one of which is set for each
-cell that has or had members, and for its parent of resolution ``COARSE``; other cells may share it. Members added since
-stand behind all others, at ``base = len(keys) - len(fresh_cells)``: ``fresh_cells[:fresh_count]`` are the cells of
-``keys[base:base + fresh_count]``, sorted by (cell, key, slot).
+of two and at most two thirds full; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key,
+slot); slot -1 = removed. ``marks`` uint64[capacity / 16]: a set of bits, four a row of the table, one of which is set
+for each cell that has or had members, and for its parent of resolution ``COARSE``; other cells may share it. Members
+added since stand behind all others, at ``base = len(keys) - len(fresh_cells)``, in order: ``fresh_cells[i]`` is the
+cell of ``keys[base + i]``, sorted by (cell, key, slot).
 """
 
 import numpy as np
@@ -54,6 +54,16 @@ def _hash(cell):  # type: ignore[no-untyped-def]
     # The upper half is folded in first: a product's middle bits depend on lower bits only, and a cell's coarse digits
     # are its upper ones, while its unused lower digits are all alike.
     return ((cell ^ (cell >> _HALF)) * _GOLDEN) >> _HALF
+
+
+@njit(types.int64(types.boolean[::1], _SLOTS), cache=True, nogil=True)
+def flag_all(flags, slots):  # type: ignore[no-untyped-def]
+    """Set the flags of n slots; how many were not set before."""
+    new = 0
+    for slot in slots:
+        new += int(not flags[slot])
+        flags[slot] = True
+    return new
 
 
 @njit(types.int64(_TABLE, types.uint64), cache=True, nogil=True)
@@ -105,6 +115,13 @@ def mark(marks, cell):  # type: ignore[no-untyped-def]
         marks[bit >> np.uint64(6)] |= _ONE << (bit & np.uint64(63))
 
 
+@njit(types.void(_KEYS_OUT, _CELLS), cache=True, nogil=True)
+def mark_all(marks, cells):  # type: ignore[no-untyped-def]
+    """``mark`` of n cells."""
+    for cell in cells:
+        mark(marks, cell)
+
+
 @njit(types.boolean(_CELLS, types.uint64), cache=True, nogil=True, inline="always")
 def _is_marked(marks, cell):  # type: ignore[no-untyped-def]
     bit = _hash(cell) & np.uint64(64 * marks.size - 1)
@@ -114,7 +131,7 @@ def _is_marked(marks, cell):  # type: ignore[no-untyped-def]
 @njit(types.boolean(_CELLS, _CELLS), cache=True, nogil=True)
 def any_marked(marks, cells):  # type: ignore[no-untyped-def]
     """Whether the bit of any of n cells is set."""
-    for cell in cells:
+    for cell in cells:  # noqa: SIM110 - the compiler knows no generators
         if _is_marked(marks, cell):
             return True
     return False
@@ -230,21 +247,29 @@ def _holds(values, value):  # type: ignore[no-untyped-def]
 
 
 @njit(
-    types.void(_KEYS_OUT, types.int64, _KEYS_OUT, _SLOTS_OUT, types.uint64, types.uint64, types.int32),
+    types.void(_KEYS_OUT, types.int64, _KEYS_OUT, _SLOTS_OUT, _CELLS, _CELLS, _SLOTS, types.int64[::1]),
     cache=True,
     nogil=True,
 )
-def insert_fresh(fresh_cells, count, keys, slots, cell, key, slot):  # type: ignore[no-untyped-def]
-    """Insert a member behind ``count`` added since, for which there is room, at its place by (cell, key, slot)."""
+def merge_fresh(fresh_cells, count, keys, slots, new_cells, new_keys, new_slots, order):  # type: ignore[no-untyped-def]
+    """Merge new members into the ``count`` added before, in front of enough room; ``order`` sorts the new by cell, key
+    and slot."""
     base = keys.size - fresh_cells.size
-    i = count
-    while i > 0:
-        at_cell, at_key, at_slot = fresh_cells[i - 1], keys[base + i - 1], slots[base + i - 1]
-        if at_cell < cell or (at_cell == cell and (at_key < key or (at_key == key and at_slot < slot))):
-            break
-        fresh_cells[i], keys[base + i], slots[base + i] = at_cell, at_key, at_slot
-        i -= 1
-    fresh_cells[i], keys[base + i], slots[base + i] = cell, key, slot
+    at, left = count - 1, order.size - 1
+    for to in range(count + order.size - 1, -1, -1):
+        if left < 0:
+            return
+        cell, key, slot = new_cells[order[left]], new_keys[order[left]], new_slots[order[left]]
+        old = base + at
+        if at >= 0 and (
+            fresh_cells[at] > cell
+            or (fresh_cells[at] == cell and (keys[old] > key or (keys[old] == key and slots[old] > slot)))
+        ):
+            fresh_cells[to], keys[base + to], slots[base + to] = fresh_cells[at], keys[old], slots[old]
+            at -= 1
+        else:
+            fresh_cells[to], keys[base + to], slots[base + to] = cell, key, slot
+            left -= 1
 
 
 @njit("UniTuple(i8, 2)(u8[:, ::1], u8)", cache=True, nogil=True)
@@ -253,7 +278,7 @@ def _built_range(table, cell):  # type: ignore[no-untyped-def]
     return np.int64(packed >> _HALF), np.int64(packed & _LOW)
 
 
-@njit(types.UniTuple(types.int64, 2)(_CELLS, types.int64, types.int64, types.uint64), cache=True, nogil=True)
+@njit("UniTuple(i8, 2)(Array(u8, 1, 'C', readonly=True), i8, i8, u8)", cache=True, nogil=True)
 def _fresh_range(fresh_cells, count, base, cell):  # type: ignore[no-untyped-def]
     start = _lower_bound(fresh_cells, 0, count, cell)
     return base + start, base + _lower_bound(fresh_cells, start, count, cell + _ONE)
@@ -312,12 +337,12 @@ def _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, fi
     for i in range(first, end):
         ranges[marked, _POSITION] = i
         ranges[marked, _LEFT] = np.int64(table[np.int64(_hash(cells[i])) & mask, 1])
-        marked += np.int64(_is_marked(marks, cells[i]))
+        marked += int(_is_marked(marks, cells[i]))
     for i in range(marked):
         packed = table[find_cell(table, cells[ranges[i, _POSITION]]), 1]
         ranges[n, _START], ranges[n, _END] = packed >> _HALF, packed & _LOW
         # A free row's range is empty by construction.
-        n += np.int64(ranges[n, _START] < ranges[n, _END])
+        n += int(ranges[n, _START] < ranges[n, _END])
     if fresh_count == 0:
         return n
     for i in range(marked):
@@ -325,7 +350,7 @@ def _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, fi
         start = _lower_bound(fresh_cells, 0, fresh_count, cell)
         ranges[n, _START] = base + start
         ranges[n, _END] = base + _lower_bound(fresh_cells, start, fresh_count, cell + _ONE)
-        n += np.int64(ranges[n, _START] < ranges[n, _END])
+        n += int(ranges[n, _START] < ranges[n, _END])
     return n
 
 
@@ -349,15 +374,13 @@ def _open_ranges(  # type: ignore[no-untyped-def]
     n = 0
     for c in range(found):
         ranges[n, _START], ranges[n, _END] = ranges[c, _START], ranges[c, _END]
-        n += np.int64(_open_range(ranges, n, keys, viewer_key, first_offset))
+        n += int(_open_range(ranges, n, keys, viewer_key, first_offset))
     return n
 
 
-_BUFFERS = types.Tuple((types.int64, _KEYS_OUT, _SLOTS_OUT))
-
-
 @njit(
-    _BUFFERS(_RANGES, types.int64, types.uint64, types.uint64, _CELLS, _SLOTS, _KEYS_OUT, _SLOTS_OUT),
+    "Tuple((i8, u8[::1], i4[::1]))(i8[:, ::1], i8, u8, u8, Array(u8, 1, 'C', readonly=True), "
+    "Array(i4, 1, 'C', readonly=True), u8[::1], i4[::1])",
     cache=True,
     nogil=True,
 )
@@ -393,11 +416,11 @@ def _keep_shown(offsets, members, count, shown_until_ms, now_ms, excluded):  # t
         inside = (slot >= 0) & (slot < shown_until_ms.size)
         until_ms = shown_until_ms[slot if inside else 0]
         offsets[shown], members[shown] = offset, slot
-        shown += np.int64(inside & (until_ms > now_ms))
+        shown += int(inside & (until_ms > now_ms))
     left = 0
     for i in range(shown):
         offsets[left], members[left] = offsets[i], members[i]
-        left += np.int64(not _holds(excluded, members[i]))
+        left += int(not _holds(excluded, members[i]))
     return left
 
 
