@@ -10,9 +10,9 @@ _HEAD = """# Benchmarks
 
 Written by `make bench` from `docs/benchmarks.json`, which holds the same figures; do not edit. Ours and the peers do
 the same work on the same points, in turns, in one run; a figure is the median, with the tenth and ninetieth
-percentile in brackets. `ratio` is the peer's time over ours: above 1, ours is faster. Times depend on the machine,
-ratios far less. Before anything is timed, its answers are compared with brute force on a sample; one that differs ends
-the run.
+percentile in brackets. `ratio` is the peer's time over ours: above 1, ours is faster; `growth` is ours over the peer's,
+where the peer is ours under another condition. Times depend on the machine, ratios far less. Before anything is timed,
+its answers are compared with brute force on a sample; one that differs ends the run.
 """
 
 _TITLES = {"engine": "The engine and its peers", "state": "The state core"}
@@ -53,31 +53,36 @@ def _goals(rows: Sequence[Json]) -> Iterator[str]:
             [
                 row["work"],
                 f"{row['size']:,}",
-                f"{row['ours']:,.3g} {row['unit']}{_brackets(row.get('ours_spread'))}",
-                f"{row['peer']:,.3g} {row['unit']}{_brackets(row.get('peer_spread'))}",
+                f"{_digits(row['ours'])} {row['unit']}{_brackets(row.get('ours_spread'))}",
+                f"{_digits(row['peer'])} {row['unit']}{_brackets(row.get('peer_spread'))}",
                 row["peer_name"],
-                f"{row['ratio']:,.4g}",
+                f"{_digits(row['ratio'])}",
                 row["goal"],
                 "yes" if row["met"] else "**no**",
             ]
             for row in rows
         ],
     )
-    missed = [row for row in rows if not row["met"]]
+    missed = {row["work"]: row.get("profile", "") for row in rows if not row["met"]}
     if missed:
         yield "### Missed, and why\n"
-        yield from (f"- **{row['work']}** (beside {row['peer_name']}): {row.get('profile', '')}" for row in missed)
+        yield from (f"- **{work}**: {profile}" for work, profile in missed.items())
         yield ""
 
 
 def _brackets(spread: Sequence[float] | None) -> str:
-    return "" if spread is None else f" ({spread[0]:,.3g} – {spread[1]:,.3g})"
+    return "" if spread is None else f" ({_digits(spread[0])} – {_digits(spread[1])})"
+
+
+def _digits(value: float) -> str:
+    """Three that count, and no power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _figures(part: Json) -> Iterator[str]:
     comparisons: list[Json] = part.get("comparisons", [])
     for work in dict.fromkeys(one["work"] for one in comparisons):
-        yield from _compared(work, [one for one in comparisons if one["work"] == work])
+        yield from _compared(work, sorted((one for one in comparisons if one["work"] == work), key=_world))
     if "bytes_an_item" in part:
         yield from _memory(part)
     for plot in part.get("plots", []):
@@ -86,6 +91,12 @@ def _figures(part: Json) -> Iterator[str]:
         yield "### What was measured how, and where peers stop\n"
         yield from (f"- {note}" for note in part["notes"])
         yield ""
+
+
+def _world(comparison: Json) -> str:
+    """Orders a work's worlds, in each of which sizes stay in order."""
+    world: str = comparison["world"]
+    return world
 
 
 def _compared(work: str, some: Sequence[Json]) -> Iterator[str]:
@@ -101,8 +112,8 @@ def _compared(work: str, some: Sequence[Json]) -> Iterator[str]:
 def _time(told: Json | None) -> str:
     if told is None:
         return "–"
-    ratio = f" ({told['ratio']:,.3g}×)" if "ratio" in told else ""
-    return f"{told['median']:,.3g}{ratio}"
+    ratio = f" ({_digits(told['ratio'])}×)" if "ratio" in told else ""
+    return f"{_digits(told['median'])}{ratio}"
 
 
 def _memory(part: Json) -> Iterator[str]:

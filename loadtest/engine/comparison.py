@@ -60,6 +60,7 @@ class Comparison:
         told: dict[str, Any] = {
             "median": round(spread.median * self._factor, 3),
             "spread": self._pair(spread),
+            "mean": round(self.timed.mean(name) * self._factor, 3),
             "questions": self.timed.calls(name),
         }
         if name != NAME and NAME in self.timed.seconds:

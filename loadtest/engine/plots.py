@@ -13,7 +13,16 @@ from loadtest.engine.ours import NAME
 from loadtest.engine.worlds import WORLDS
 
 _DPI = 90
-_PALETTE = {NAME: "#d62728", "cKDTree": "#1f77b4", "pykdtree": "#17becf", "GEOSEARCH": "#2ca02c", "PostGIS": "#9467bd"}
+_PALETTE = {
+    NAME: "#d62728",
+    "cKDTree": "#1f77b4",
+    "pykdtree": "#17becf",
+    "BallTree": "#e377c2",
+    "STRtree": "#ff7f0e",
+    "NumPy": "#7f7f7f",
+    "GEOSEARCH": "#2ca02c",
+    "PostGIS": "#9467bd",
+}
 
 
 def draw(comparisons: Sequence[Comparison], bytes_an_item: Mapping[str, float], folder: Path) -> list[dict[str, str]]:
@@ -59,7 +68,7 @@ def _bars(found: Mapping[str, float], title: str, path: Path) -> dict[str, str]:
     bars = axis.barh(names, [found[name] for name in names], color=[_color(name) for name in names])
     axis.bar_label(bars, fmt="%.0f", padding=3)
     axis.set_title(title)
-    axis.set_xscale("log")
+    axis.margins(x=0.1)
     return _saved(figure, title, path)
 
 

@@ -1,6 +1,6 @@
-"""How much of everything: the full run, and a quick one of the same code."""
+"""How much of everything: the full run, and smaller ones of the same code."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,18 +25,6 @@ class Scale:
     shakes: int = 1_000_000
     cells: int = 1_000_000
 
-    def up_to(self, largest: int) -> "Scale":
-        """The same with nothing larger than ``largest``."""
-        return replace(
-            self,
-            sizes=tuple(size for size in self.sizes if size <= largest) or (largest,),
-            headline=min(self.headline, largest),
-            stores=min(self.stores, largest),
-            batch=min(self.batch, largest),
-            shakes=min(self.shakes, largest),
-            cells=min(self.cells, largest),
-        )
-
 
 FULL = Scale()
 QUICK = Scale(
@@ -49,3 +37,19 @@ QUICK = Scale(
     batch=200_000,
     runs=3,
 )
+"""Two minutes or three on a quiet machine."""
+TINY = Scale(
+    sizes=(1_000, 2_000),
+    headline=2_000,
+    questions=30,
+    turns=2,
+    budget_s=0.2,
+    sample=10,
+    stores=2_000,
+    batch=2_000,
+    runs=1,
+    rebuilds=3,
+    shakes=2_000,
+    cells=2_000,
+)
+"""For tests: everything runs and every answer is checked; its times tell nothing."""

@@ -43,6 +43,7 @@ def held(count: int, seed: int) -> tuple[People, Presence]:
 def measured(count: int, seed: int) -> float:
     """Bytes a person."""
     held(_SMALL, seed)
+    worlds.points("clustered", count, worlds.generator(seed))  # what making them leaves behind is no part of a worker
     before = resident_bytes()
     world = held(count, seed)
     after = resident_bytes()

@@ -27,7 +27,8 @@ _MEMBER = "{:012d}"  # ids of 12 characters, as in the figures of memory
 def packed(*words: str) -> bytes:
     """A command as it goes over the wire."""
     command: Any = words  # hiredis declares a tuple of one word
-    return hiredis.pack_command(command)
+    packed_bytes: bytes = hiredis.pack_command(command)
+    return packed_bytes
 
 
 def server_binary() -> str:
@@ -58,9 +59,9 @@ class Server:
         name = told.get("server_name", "redis")
         self.version = f"{name} {told.get(f'{name}_version', '?')}"
 
-    def call(self, packed: bytes) -> Any:
+    def call(self, command: bytes) -> Any:
         """One answer. Raises what the server answered as an error."""
-        self._socket.sendall(packed)
+        self._socket.sendall(command)
         answer = self._reader.gets()
         while answer is False:
             self._reader.feed(self._socket.recv(65_536))
@@ -109,8 +110,7 @@ class GeoSearch:
 
     def asked(self, lat: float, lon: float, k: int, radius_m: float) -> Asked:
         within = ("BYRADIUS", repr(radius_m), "m", "ASC", "COUNT", str(k))
-        packed = packed("GEOSEARCH", _KEY, "FROMLONLAT", repr(lon), repr(lat), *within)
-        return partial(self._server.call, packed)
+        return partial(self._server.call, packed("GEOSEARCH", _KEY, "FROMLONLAT", repr(lon), repr(lat), *within))
 
     def ids(self, answer: Any) -> NDArray[np.int64]:
         return np.array([int(member) for member in answer], np.int64)
