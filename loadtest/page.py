@@ -30,7 +30,7 @@ def _lines(report: Json) -> Iterator[str]:
         if not rows:
             continue
         yield f"## {title}\n"
-        yield _ran_on(report[part], report["versions"] | report[part].get("versions", {}))
+        yield _ran_on(report[part], report["versions"])
         yield from _goals(rows)
         yield from _figures(report[part])
 
@@ -53,10 +53,10 @@ def _goals(rows: Sequence[Json]) -> Iterator[str]:
             [
                 row["work"],
                 f"{row['size']:,}",
-                f"{_digits(row['ours'])} {row['unit']}{_brackets(row.get('ours_spread'))}",
-                f"{_digits(row['peer'])} {row['unit']}{_brackets(row.get('peer_spread'))}",
+                _figure(row["ours"], row["unit"], row.get("ours_spread")),
+                _figure(row["peer"], row["unit"], row.get("peer_spread")),
                 row["peer_name"],
-                f"{_digits(row['ratio'])}",
+                "–" if row["ratio"] is None else _digits(row["ratio"]),
                 row["goal"],
                 "yes" if row["met"] else "**no**",
             ]
@@ -70,8 +70,11 @@ def _goals(rows: Sequence[Json]) -> Iterator[str]:
         yield ""
 
 
-def _brackets(spread: Sequence[float] | None) -> str:
-    return "" if spread is None else f" ({_digits(spread[0])} – {_digits(spread[1])})"
+def _figure(value: float | None, unit: str, spread: Sequence[float] | None) -> str:
+    if value is None:
+        return "**not measured**"
+    around = "" if spread is None else f" ({_digits(spread[0])} – {_digits(spread[1])})"
+    return f"{_digits(value)} {unit}{around}"
 
 
 def _digits(value: float) -> str:

@@ -44,9 +44,20 @@ def row(work: str, size: int, ours: float, peer: float, peer_name: str, unit: st
     }
 
 
+def not_measured(work: str, size: int, peer_name: str, unit: str, goal: str, why: str) -> Row:
+    """A row of the table of goals whose peer is not there: not met, without figures."""
+    missing = dict.fromkeys(("ours", "peer", "ratio"))
+    told = {"work": work, "size": size, "peer_name": peer_name, "unit": unit, "goal": goal}
+    return told | missing | {"met": False, "profile": f"NOT MEASURED: {why}"}
+
+
 def show(rows: Sequence[Row]) -> None:
     """The table, for people."""
     wide = max(len(one["work"]) for one in rows)
+    for one in rows:
+        if one["ours"] is None:
+            print(f"{one['work']}, beside {one['peer_name']}: {one['profile']}")
+    rows = [one for one in rows if one["ours"] is not None]
     print(f"{'work':{wide}} {'size':>9} {'ours':>10} {'peer':>10}  {'':8} {'ratio':>6}  goal")
     for one in rows:
         verdict = f"{one['goal']}: {'met' if one['met'] else 'NOT met'}; peer: {one['peer_name']}"
@@ -65,7 +76,7 @@ def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | 
     kept = {name: before[name] for name in (ENGINE, STATE) if name in before and name != part}
     report = {
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": _versions(more or {}, *kept.values()),
         "commit": commit(),
         "seed": seed,
         "rows": [*mine, *others] if part == ENGINE else [*others, *mine],
@@ -76,6 +87,14 @@ def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | 
     out.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     page.write(report, out.with_suffix(".md"))
     print(f"written: {_told(out)} and {_told(out.with_suffix('.md'))}")
+
+
+def _versions(*parts: dict[str, Any]) -> dict[str, str]:
+    """Of what is shared, and of each part's peers."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    for part in parts:
+        found |= part.get("versions", {})
+    return found
 
 
 def _told(path: Path) -> Path:

@@ -6,6 +6,7 @@ of work.
 """
 
 import argparse
+import gc
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -57,7 +58,7 @@ class Run:
             if (one.work, one.world, one.size) == (nearby.WORK, _HEADLINE_WORLD, self._scale.headline)
         )  # fmt: skip
         at_sea = next(one for one in self.comparisons if one.work == nearby.OCEAN_WORK)
-        self._keep(nearby.rows(page, at_sea, flat))
+        self._keep(nearby.rows(page, at_sea, flat, self._servers.missing))
 
     def _field(self, field: Field) -> None:
         scale = self._scale
@@ -69,7 +70,7 @@ class Run:
         self._crowds[field.size] = field.people
         if field.size == scale.headline:
             more = {radius_m: self._kept(lookups.compare(field, radius_m, scale)) for radius_m in lookups.MORE_RADII_M}
-            self._keep(lookups.rows(more | {lookups.RADIUS_M[field.world]: found}))
+            self._keep(lookups.rows(more | {lookups.RADIUS_M[field.world]: found}, self._servers.missing))
             self._headline(field)
 
     def _headline(self, field: Field) -> None:
@@ -102,14 +103,16 @@ class Run:
             )
             for world, count in feeds.items()
         ]  # fmt: skip
-        self._keep(shakes.rows(found))
+        self._keep(shakes.rows(found, self._servers.missing))
 
     def _kept(self, comparison: Comparison) -> Comparison:
         self.comparisons.append(comparison)
         return comparison
 
     def _keep(self, rows: list[report.Row]) -> None:
-        self.rows += [row if row["met"] else row | {"profile": profile_of(row["work"])} for row in rows]
+        self.rows += [
+            row if row["met"] or "profile" in row else row | {"profile": profile_of(row["work"])} for row in rows
+        ]
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._started_s:6.0f} s  {what}", flush=True)
@@ -163,6 +166,7 @@ def main() -> None:
     scale = QUICK if given.quick else TINY if given.tiny else FULL
     out = given.out or (report.OUT.parent if scale is FULL else _OTHER_OUT)
     out.mkdir(parents=True, exist_ok=True)
+    gc.freeze()  # the many objects of imported libraries are not looked through before each measurement
     with servers(frozenset(given.without)) as found:
         run = Run(scale, given.seed, found)
         run.everything()

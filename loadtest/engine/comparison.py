@@ -1,5 +1,6 @@
 """One piece of work done by several contenders on the same points: times, and what the report makes of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,12 @@ class Comparison:
             goal,
         )
         return found | {"ours_spread": self._pair(ours), "peer_spread": self._pair(theirs)}
+
+    def row_unless(self, missing: Mapping[str, str], peer: str, goal: str) -> report.Row:
+        """``row``, or one that says loudly that this peer was not there."""
+        if peer in missing:
+            return report.not_measured(self.work, self.size, peer, self.unit, goal, missing[peer])
+        return self.row(peer, goal)
 
     def _against(self, peer: str) -> tuple[Spread, Spread]:
         calls = self.timed.calls(peer)

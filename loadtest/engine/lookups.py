@@ -1,5 +1,7 @@
 """Places, one call a question: 50 nearest within a radius, in every world and size."""
 
+from collections.abc import Mapping
+
 from loadtest import report
 from loadtest.engine.comparison import Comparison
 from loadtest.engine.field import Field
@@ -8,6 +10,7 @@ from loadtest.engine.timing import single_calls
 
 NEAREST = 50
 RADIUS_M = {"clustered": 1_000.0, "uniform": 50_000.0, "stadium": 1_000.0}
+_OF_SERVERS = (("GEOSEARCH", "ratio >= 40"), ("PostGIS", "ratio >= 80"))
 MORE_RADII_M = (200.0, 5_000.0)
 
 
@@ -31,11 +34,8 @@ def compare(field: Field, radius_m: float, scale: Scale) -> Comparison:
     return Comparison(work(radius_m), field.world, field.size, "us", single_calls(calls, scale.turns, scale.budget_s))
 
 
-def rows(found: dict[float, Comparison]) -> list[report.Row]:
-    """The goals, from the comparisons by radius in the clustered world."""
+def rows(found: dict[float, Comparison], missing: Mapping[str, str]) -> list[report.Row]:
+    """The goals, from the comparisons by radius in the clustered world; ``missing`` peers by name, and why."""
     goals = [found[radius_m].row("cKDTree", "ratio >= 2") for radius_m in sorted(found)]
     one_km = found[RADIUS_M["clustered"]]
-    for peer, goal in (("GEOSEARCH", "ratio >= 40"), ("PostGIS", "ratio >= 80")):
-        if peer in one_km.peers:
-            goals.append(one_km.row(peer, goal))
-    return goals
+    return goals + [one_km.row_unless(missing, peer, goal) for peer, goal in _OF_SERVERS]

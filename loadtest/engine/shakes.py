@@ -4,6 +4,7 @@ Timed is the kernel with all it changes; the table of cells near each cell is re
 where somebody has shaken before. Each shake takes up to 10 others, within 15 s.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from loadtest.engine.comparison import Comparison
 from loadtest.engine.exact import Exact, Unequal
 from loadtest.engine.ours import NAME
 from loadtest.engine.peers import chord
-from loadtest.engine.peers.geosearch import Server, packed
+from loadtest.engine.peers.geosearch import GeoSearch, Server, packed
 from loadtest.engine.scale import Scale
 from loadtest.engine.timing import Call, whole_runs
 
@@ -169,7 +170,8 @@ def _peer(server: Server, commands: list[bytes]) -> None:
         server.call(b"")
 
 
-def rows(found: list[Comparison]) -> list[report.Row]:
+def rows(found: list[Comparison], missing: Mapping[str, str]) -> list[report.Row]:
     """One million a second is 1 us a shake. The cities have no goal."""
     goals = {"uniform": "ours <= 1", "stadium": "ours <= 50"}
-    return [one.row(PEER, goals[one.world]) for one in found if one.world in goals and PEER in one.peers]
+    missing = {PEER: missing[GeoSearch.name]} if GeoSearch.name in missing else {}
+    return [one.row_unless(missing, PEER, goals[one.world]) for one in found if one.world in goals]
