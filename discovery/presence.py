@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from discovery.crowd_plan import Built, CrowdPlan
-from discovery.people import People, grown
+from discovery.people import People, grown, put
 from discovery.reports import JUMP, ReportBatch, chosen, joined
 from geo import cells
 from geo.crowd import BandsAround, Crowd
@@ -333,7 +333,7 @@ class Presence:
         slots = self._people.of_shard(shard)
         self.fit()
         for name in (*self.FOLDED, "shown_until_ms"):
-            getattr(self, name)[slots] = 0
+            put(getattr(self, name), slots, 0)
         self.restore(shard, ShardEdges())
         self.digests.clear()
 
