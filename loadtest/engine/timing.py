@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Call = Callable[[], object]
 Floats = NDArray[np.float64]
@@ -54,10 +55,12 @@ def single_calls(contenders: Mapping[str, Sequence[Call]], turns: int, budget_s:
     ``contenders`` ask the same questions in the same order. Who would take longer than ``budget_s`` for all turns is
     asked only the first of them (at least three), and is compared by those. A first round is not counted.
     """
-    asked = {name: calls[: _affordable(calls, turns, budget_s)] for name, calls in contenders.items()}
+    with threadpool_limits(1, user_api="openmp"):
+        asked = {name: calls[: _affordable(calls, turns, budget_s)] for name, calls in contenders.items()}
     seconds = {name: np.empty((turns, len(calls))) for name, calls in asked.items()}
     names = list(asked)
-    with _undisturbed():
+    # pykdtree would spread one question over OpenMP threads, and wait for them.
+    with _undisturbed(), threadpool_limits(1, user_api="openmp"):
         timer_s = _timer_s()
         for turn in range(turns):
             for name in _rotated(names, turn):

@@ -88,7 +88,7 @@ class GeoSearch:
     name: ClassVar[str] = "GEOSEARCH"
     off_m: ClassVar[float] = 1.5  # a geohash of 52 bits: steps of up to 0.6 m, at both points
     largest: ClassVar[int] = 1_000_000
-    why_no_larger: ClassVar[str] = "10 million take over a minute and 1 GB to load, in each world"
+    why_no_larger: ClassVar[str] = "10 million take over a minute to load, in each world"
 
     def __init__(self, points: Points, server: Server) -> None:
         """The points replace those of the world before."""

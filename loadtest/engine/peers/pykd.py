@@ -1,4 +1,4 @@
-"""pykdtree on unit vectors: made for many points in one call, with OpenMP."""
+"""pykdtree on unit vectors: made for many points in one call, with OpenMP. A single call is given one thread."""
 
 from functools import partial
 from typing import Any, ClassVar
