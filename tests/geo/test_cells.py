@@ -3,9 +3,11 @@
 import ctypes
 import json
 import math
+import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import h3.api.basic_int as h3
@@ -120,6 +122,24 @@ def test_a_second_process_loads_every_kernel_from_the_cache() -> None:
     assert [step[1] for step in steps] == list(range(len(steps)))
     assert {step[2] for step in steps} == {len(steps) - 1}
     assert "ranking" in {step[0] for step in steps}
+
+
+def test_another_processor_has_its_kernels_compiled_anew(tmp_path: Path) -> None:
+    """One cache directory, as an image that runs on several machines has."""
+    program = (
+        "import numpy as np; from geo.kernels import polygon as p; k = p.distance_to_ring_m; "
+        "print(k(1.0, 2.0, np.array([[0.0, 0.0], [0.0, 1.0]])), sum(k.stats.cache_hits.values()))"
+    )
+    answers = []
+    for processor in ("generic", "x86-64-v2", "generic"):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": processor}
+        environment |= {"NUMBA_CPU_FEATURES": ""}
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        )
+        answers.append(ran.stdout.split())
+    assert len({distance for distance, _ in answers}) == 1
+    assert [hits for _, hits in answers] == ["0", "0", "1"]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])
