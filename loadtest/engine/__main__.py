@@ -77,7 +77,7 @@ class Run:
         scale = self._scale
         self._kept(nearby.ocean(field, scale, self._seed))
         self._say("rebuilds")
-        built, ticked = rebuild.compare(field, scale), rebuild.ticks(field.people, scale)
+        built, ticked = rebuild.compare(field, scale, self._seed), rebuild.ticks(field.people, scale)
         self._keep(rebuild.rows(self._kept(built), ticked))
         self._keep(points.rows(self._kept(points.compare(field, scale))))
         self._say("memory")

@@ -44,7 +44,7 @@ def measure(field: Field, seed: int) -> dict[str, float]:
 
 def _child(module_and_arguments: Sequence[str]) -> float:
     command = [sys.executable, "-m", *module_and_arguments]
-    return float(subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def rows(size: int, found: dict[str, float]) -> list[report.Row]:

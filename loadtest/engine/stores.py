@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.places import Places
+from geo.places import Places, bitmap
 from loadtest import report
 from loadtest.engine import worlds
 from loadtest.engine.comparison import Comparison
@@ -23,13 +23,15 @@ WORLD = "clustered"
 BATCH_OF = (1, 5)
 ONE_WORK = f"stores: {NEAREST} nearest, one call"
 PLAIN = "without predicate"
-# Bit 0: open, 60 of 100 stores; bits 1 to 8: services, 60 of 100 each. Asked: open and two services, 22 of 100.
-_BITS = 9
+# Open are 60 of 100 stores, a bitmap that holds until the next opens or closes; each of 8 services, a bit of the mask,
+# is offered by 60 of 100. Asked: open, and two services, 22 of 100.
+_SERVICES = 8
 _SHARE = 0.6
-REQUIRED = 0b111
+REQUIRED = 0b11
 PREDICATE_WORK = f"stores: {NEAREST} nearest that are open with two services ({_SHARE**3:.0%} of all), one call"
-_PLACES, _QUESTIONS, _MASKS = 21, 22, 23
+_PLACES, _QUESTIONS, _MASKS, _OPEN = 21, 22, 23, 24
 _WORKERS = 2
+_HALF_GLOBE_M, _OFF_M = 3e7, 1e-3
 
 
 def batch_work(k: int, count: int) -> str:
@@ -42,7 +44,9 @@ class Catalogue:
     def __init__(self, scale: Scale, seed: int) -> None:
         self.points = worlds.points(WORLD, scale.stores, worlds.generator(seed, _PLACES))
         self.masks = _masks(scale.stores, worlds.generator(seed, _MASKS))
+        self.open = worlds.generator(seed, _OPEN).uniform(size=scale.stores) < _SHARE
         self.places = Places(*self.points, self.masks)
+        self.open_places = self.places.subset(bitmap(self.open))
         self.ckdtree, self.pykdtree = CKDTree(self.points), PyKDTree(self.points)
         self.exact = Exact(self.points)
         self.scale = scale
@@ -51,28 +55,32 @@ class Catalogue:
     def questions(self, count: int) -> Points:
         return worlds.points(WORLD, count, self._asking)
 
-    def check(self, who: str, ids: NDArray[np.int64], place: tuple[float, float], required: int = 0) -> None:
+    def check(self, who: str, ids: NDArray[np.int64], place: tuple[float, float], k: int = NEAREST) -> None:
         """One answer against brute force. Raises Unequal."""
+        check_nearest(who, ids, self.exact.distances_m(*place), k, _HALF_GLOBE_M, _OFF_M)
+
+    def check_open(self, ids: NDArray[np.int64], place: tuple[float, float]) -> None:
+        """The same for what is open and has the services."""
         distances_m = self.exact.distances_m(*place)
-        distances_m[(self.masks & np.uint64(required)) != required] = np.inf
-        check_nearest(who, ids, distances_m, len(ids) if len(ids) else NEAREST, 1e9, 1e-3)
+        distances_m[((self.masks & np.uint64(REQUIRED)) != REQUIRED) | ~self.open] = np.inf
+        check_nearest(NAME, ids, distances_m, NEAREST, _HALF_GLOBE_M, _OFF_M)
 
 
 def _masks(count: int, rng: np.random.Generator) -> NDArray[np.uint64]:
-    has = rng.uniform(size=(count, _BITS)) < _SHARE
-    return np.asarray(has @ (1 << np.arange(_BITS)), np.uint64)
+    offered = rng.uniform(size=(count, _SERVICES)) < _SHARE
+    return np.asarray(offered @ (1 << np.arange(_SERVICES)), np.uint64)
 
 
 def one_call(stores: Catalogue) -> tuple[Comparison, Comparison]:
     """Beside cKDTree and pykdtree; and with the predicate beside without."""
     scale = stores.scale
     asked = list(zip(*(axis.tolist() for axis in stores.questions(2 * scale.questions)), strict=True))
-    nearest = stores.places.nearest
+    nearest, nearest_open = stores.places.nearest, stores.open_places.nearest
     plain: list[Call] = [partial(nearest, lat, lon, NEAREST) for lat, lon in asked]
-    required: list[Call] = [partial(nearest, lat, lon, NEAREST, required_mask=REQUIRED) for lat, lon in asked]
+    required: list[Call] = [partial(nearest_open, lat, lon, NEAREST, required_mask=REQUIRED) for lat, lon in asked]
     for lat, lon in asked[: scale.sample]:
         stores.check(NAME, nearest(lat, lon, NEAREST)[0], (lat, lon))
-        stores.check(NAME, nearest(lat, lon, NEAREST, required_mask=REQUIRED)[0], (lat, lon), REQUIRED)
+        stores.check_open(nearest_open(lat, lon, NEAREST, required_mask=REQUIRED)[0], (lat, lon))
         for peer in (stores.ckdtree, stores.pykdtree):
             stores.check(peer.name, peer.tree.query(vector(lat, lon)[None], k=NEAREST)[1].ravel(), (lat, lon))
     calls: dict[str, list[Call]] = {
@@ -102,10 +110,10 @@ def batch(stores: Catalogue, k: int) -> Comparison:
         PyKDTree.name: partial(stores.pykdtree.tree.query, vectors, k=k),
     }
     sample = np.linspace(0, scale.batch - 1, 10 * scale.sample).astype(int)
-    places_first = {name: np.asarray(run()[0 if name == NAME else 1]).reshape(-1, k) for name, run in runs.items()}  # type: ignore[index]
-    for name, found in places_first.items():
+    firsts = {name: np.asarray(run()[0 if name == NAME else 1]).reshape(-1, k) for name, run in runs.items()}  # type: ignore[index]
+    for name, found in firsts.items():
         for i in sample.tolist():
-            stores.check(name, found[i], (float(lats[i]), float(lons[i])))
+            stores.check(name, found[i], (float(lats[i]), float(lons[i])), k)
     timed = whole_runs(runs, scale.runs)
     return Comparison(batch_work(k, scale.batch), WORLD, len(stores.points[0]), "us", timed, calls=scale.batch)
 
