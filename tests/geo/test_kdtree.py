@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from geo import sphere
 from geo.kernels import kdtree
@@ -11,7 +12,7 @@ from tests import naive_geo
 SIZES = [1, 2, 11, 12, 13, 24, 25, 47, 48, 49, 200, 1_537]
 
 
-def points_of(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def points_of(random: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
     """Vectors, a quarter of them equal, and masks."""
     lats, lons = np.degrees(np.arcsin(random.uniform(-1, 1, n))), random.uniform(-180, 180, n)
     lats[: n // 4], lons[: n // 4] = 12.5, 30.25

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geo import places as places_module
 from geo import sphere
 from geo.kernels import knn, morton
 from geo.places import Places, bitmap
@@ -123,7 +122,7 @@ def test_pools_answer_most_of_many_close_queries(monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_queries_than_are_sorted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places_module.morton, "MOST_POINTS", 1_000)
+    monkeypatch.setattr(morton, "MOST_POINTS", 1_000)
     lats, lons = np.linspace(-80, 80, 2_500), np.linspace(-170, 170, 2_500)
     rows, distances_m = Places(lats, lons).nearest_many(lats, lons, 2)
     assert rows[:, 0].tolist() == list(range(2_500))
