@@ -453,6 +453,8 @@ def rank_bands(  # type: ignore[no-untyped-def]
     Band i holds ``cells[ends[i - 1]:ends[i]]``. A member is shown if ``shown_until_ms[slot] > now_ms`` (never if the
     slot lies beyond that array) and its slot is not in ``excluded``, sorted.
     """
+    # Plain numbers, where the compiler is switched off, would not wrap around the circle.
+    viewer_key, first_offset = np.uint64(viewer_key), np.uint64(first_offset)
     limit = slots_out.size
     ranges = np.empty((2 * cells.size + 1, 4), np.int64)
     offsets, members = np.empty(2 * limit + 32, np.uint64), np.empty(2 * limit + 32, np.int32)
