@@ -96,7 +96,7 @@ class Run:
     def _shakes(self) -> None:
         self._say("shakes")
         crowd = min(shakes.CROWD, self._scale.shakes)
-        feeds = {"uniform": self._scale.shakes, "clustered": self._scale.shakes, "stadium": crowd}
+        feeds = {"uniform": self._scale.shakes, "clustered": self._scale.shakes // 5, "stadium": crowd}
         found = [
             self._kept(
                 shakes.compare(shakes.Feed(world, count, self._seed), world, self._servers.redis, self._scale)

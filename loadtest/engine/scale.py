@@ -36,10 +36,11 @@ QUICK = Scale(
     sample=5,
     batch=200_000,
     runs=3,
+    shakes=200_000,
 )
 """Two minutes or three on a quiet machine."""
 TINY = Scale(
-    sizes=(1_000, 2_000),
+    sizes=(2_000,),
     headline=2_000,
     questions=30,
     turns=2,

@@ -17,6 +17,9 @@ from loadtest.engine.field import IN_PROCESS, Field, Servers
 from loadtest.engine.scale import FULL, TINY
 from loadtest.engine.timing import single_calls
 
+# The run takes half a minute on a quiet machine.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"work", "size", "ours", "peer", "peer_name", "unit", "ratio", "goal", "met"}
 STARTS_OF_WORKS = {
@@ -44,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one tiny run writes: with the server that Nearhive embeds, without PostGIS, which it would install."""
     out = tmp_path_factory.mktemp("bench")
     command = [sys.executable, "-m", "loadtest.engine", "--tiny", "--without", "PostGIS", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=570, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
