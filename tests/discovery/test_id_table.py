@@ -50,7 +50,7 @@ def test_many_ids_through_every_growth(seed: int, scale: int) -> None:
 def test_the_hash_is_that_of_the_twin(message: bytes, before: int) -> None:
     data = np.frombuffer(b"abc"[:before] + message + b"z", np.uint8)
     key = b"".join(part.to_bytes(8, "little") for part in KEY)
-    found = texts.siphash24_bytes(*map(np.uint64, KEY), data, before, before + len(message))
+    found = texts.siphash24_bytes(np.uint64(KEY[0]), np.uint64(KEY[1]), data, before, before + len(message))
     assert int(found) == naive_geo.siphash24(key, message)
 
 
