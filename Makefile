@@ -69,9 +69,9 @@ check: .venv/.packages ## Formatting, lint, strict types, layers
 	@.venv/bin/mypy
 	@.venv/bin/python -m pytest tests/test_layers.py
 
-bench: setup ## The engine beside SciPy's cKDTree, the state core beside redis-py; writes docs/benchmarks.json
+bench: setup ## The engine and the state core beside their peers; writes docs/benchmarks.md (ARGS=--quick: the engine, quickly)
 	@.venv/bin/python -m loadtest.engine $(ARGS)
-	@.venv/bin/python -m loadtest.state $(ARGS)
+	@[ -n "$(ARGS)" ] || .venv/bin/python -m loadtest.state
 
 bench-service: ## Requests a second of the whole service (not built yet)
 	@echo "make bench-service is not built yet; make bench measures the engine." >&2; exit 1

@@ -13,6 +13,7 @@ import structlog
 
 from discovery.app_backend import AppBackend
 from discovery.bottles import Bottles
+from discovery.crowd_builder import CrowdBuilder
 from discovery.erasing import Erasing
 from discovery.erasure import Erasure
 from discovery.errors import StateAway
@@ -191,8 +192,16 @@ class Hive:
         self.exposure = ExposureCaps(
             self.people, self.sealer, self.state, rules.quick_deadline_s, on=rules.exposure_caps
         )
+        self._crowd_builder = CrowdBuilder(self.people, self.presence, lambda: self.now_ms)
         self.nearby = Nearby(
-            self.people, self.presence, self.friendships, self.blocks, self.positions, self.sealer, self.exposure
+            self.people,
+            self.presence,
+            self.friendships,
+            self.blocks,
+            self.positions,
+            self.sealer,
+            self.exposure,
+            self._crowd_builder.ready,
         )
         self.radar = Radar(self.people, self.presence, self.friendships, self.positions)
 
@@ -289,6 +298,7 @@ class Hive:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store_news.stop()
         await self.exposure.stop()
+        await self._crowd_builder.stop()
         await self._reassertion.stop()
 
     async def leave(self) -> None:

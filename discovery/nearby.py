@@ -1,6 +1,7 @@
 """People nearby: the plain list under Shake and Radar, in bands between published cells of both sides, never metres."""
 
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,9 @@ class Nearby:
         positions: Positions,
         sealer: Sealer,
         caps: ExposureCaps,
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
+        """``ready``: returns when the people index is built."""
         self._people = people
         self._presence = presence
         self._friendships = friendships
@@ -57,10 +60,12 @@ class Nearby:
         self._positions = positions
         self._sealer = sealer
         self._caps = caps
+        self._ready = ready
         self._pages = NearbyPages(presence, caps)
 
     async def page(self, user: str, radius_m: int, limit: int, cursor: str | None) -> NearbyPage:
         """One page. Raises PositionRequired, NotVisible, BadCursor, CursorExpired, CellsUsedUp."""
+        await self._ready()
         viewer = await self._positions.require_live(user)
         await self._positions.require_visibility(viewer, EVERYONE)
         if self._presence.in_quiet_zone(viewer):  # there strangers do not see the viewer: neither way, as with hiding

@@ -14,11 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from discovery.people import People, grown
+from discovery.columns import grown, put
+from discovery.crowd_plan import Built, CrowdPlan
+from discovery.people import People
 from discovery.reports import JUMP, ReportBatch, chosen, joined
 from geo import cells
 from geo.crowd import BandsAround, Crowd
@@ -34,7 +37,7 @@ from geo.privacy import (
 )
 from geo.sparse import SparseAreas
 
-_DELTA_LIMIT = 2048  # a first appearance costs each query a few ns; past this a rebuild is cheaper
+_DELTA_LIMIT = 8192  # a first appearance costs each query a few ns; past this another index is built
 _DIGESTS_KEPT = 16
 _STRANGER_EPOCHS = 3
 _EVERY_SHARD = -1
@@ -90,9 +93,9 @@ class Presence:
         self.jump_day = np.zeros(capacity, np.int32)  # day since 1970 of the last free jump
         self.shown_until_ms = np.zeros(capacity, np.int64)  # until when strangers may be shown this person
         self._in_crowd = np.zeros(capacity, np.bool_)  # members of the index, while there is one
-        self._left_crowd: set[int] = set()  # those of them who were erased
         self.digests: OrderedDict[int, int] = OrderedDict()
         self._crowd: Crowd | None = None
+        self._plan: CrowdPlan | None = None  # of the next one, while it is built
         self._keep_digests = False
 
     # --- edges ---
@@ -172,7 +175,7 @@ class Presence:
         for shard in shards:
             presence.adopt(source, target, self._people.shard, shard)
         if target is self.stranger and shards:
-            self._crowd = None
+            self._drop_crowd()
 
     def _settle(self) -> None:
         """The edges of all follow from those of each."""
@@ -280,13 +283,16 @@ class Presence:
     def fold_erased(self, slot: int, now_ms: int) -> None:
         """The person was erased: no cell is left, as for who never was here."""
         self.fit()
+        self._leave_crowd(slot, self.stranger)
         for name in (*self.FOLDED, "shown_until_ms"):
             getattr(self, name)[slot] = 0
-        if self._in_crowd[slot]:
-            self._left_crowd.add(slot)
+        if self._plan is not None:
+            self._plan.changed.append(np.array([slot], np.int32))
 
     def refresh(self, slots: NDArray[np.int32], now_ms: int) -> None:
         """Presence or settings of ``slots`` changed: who strangers may see, at once."""
+        if self._plan is not None:
+            self._plan.changed.append(slots)
         if self._crowd is None:  # its first use works all of it out
             return
         self.fit()
@@ -306,16 +312,19 @@ class Presence:
         self.shown_until_ms[self._people.quiet_zones.inside(slots, self.stranger)] = 0
 
     def _join_crowd(self, crowd: Crowd, slots: NDArray[np.int32]) -> None:
-        if self._left_crowd and not self._left_crowd.isdisjoint(slots.tolist()):
-            self._crowd = None  # the index has somebody at the cell of an earlier life
-            return
         newcomers = np.unique(slots[~self._in_crowd[slots]])
-        if len(newcomers) > _DELTA_LIMIT:
-            self._crowd = None
-            return
-        for slot, key in zip(newcomers.tolist(), self._member_keys(newcomers).tolist(), strict=True):
-            crowd.add(self.stranger_cell(slot), key, slot)
+        crowd.add_many(self._stranger_cells(newcomers), self._member_keys(newcomers), newcomers)
         self._in_crowd[newcomers] = True
+
+    def _leave_crowd(self, slot: int, stranger: NDArray[np.uint64]) -> None:
+        """``stranger`` has the cell at which the person is in the index."""
+        if self._crowd is not None and self._in_crowd[slot]:
+            cell = int(self._stranger_cells(np.array([slot]), stranger)[0])
+            self._crowd.remove(cell, self.viewer_key(slot), slot)
+            self._in_crowd[slot] = False
+
+    def _drop_crowd(self) -> None:
+        self._crowd = self._plan = None
 
     # --- a shard's part ---
 
@@ -325,14 +334,14 @@ class Presence:
         slots = self._people.of_shard(shard)
         self.fit()
         for name in (*self.FOLDED, "shown_until_ms"):
-            getattr(self, name)[slots] = 0
+            put(getattr(self, name), slots, 0)
         self.restore(shard, ShardEdges())
         self.digests.clear()
 
     def restore(self, shard: int, edges: ShardEdges) -> None:
         """The columns of a shard were put back as they were at ``edges``."""
         self._edges[shard] = edges
-        self._crowd = None
+        self._drop_crowd()
         self._settle()
 
     def fit(self) -> None:
@@ -409,22 +418,62 @@ class Presence:
         return int(self._member_keys(np.array([slot], np.int32))[0])
 
     def crowd(self, now_ms: int) -> Crowd:
-        """The people index of this stranger epoch, built at first need."""
-        if self._crowd is None:
-            self._crowd = self._build_crowd(now_ms)
+        """The people index of this stranger epoch, built at once if there is none."""
+        while self._crowd is None:
+            plan = self.plan_crowd(now_ms)
+            self.take_crowd(plan, plan.build(), now_ms)
         return self._crowd
 
-    def _build_crowd(self, now_ms: int) -> Crowd:
+    @property
+    def has_crowd(self) -> bool:
+        """Whether there is an index of this stranger epoch."""
+        return self._crowd is not None
+
+    @property
+    def wants_crowd(self) -> bool:
+        """Whether so many came since the index was built that another one would be better."""
+        return self._crowd is not None and self._crowd.added > _DELTA_LIMIT
+
+    def plan_crowd(self, now_ms: int) -> CrowdPlan:
+        """Begin to build the index of this stranger epoch. Its first columns may be read by another thread."""
         self.fit()
-        everyone = np.arange(len(self._people), dtype=np.int32)
-        self._show(everyone)
-        slots = everyone[self.shown_until_ms[everyone] > now_ms]
-        self._in_crowd[:] = False
-        self._left_crowd.clear()
-        self._in_crowd[slots] = True
-        cells7 = cells.parents(self.stranger[slots], STRANGER_RESOLUTION)
-        shown = cells7 if self._areas is None else self._areas.published_many(cells7)
-        return Crowd(shown, self._member_keys(slots), slots)
+        people, n = self._people, len(self._people)
+        quiet = people.quiet_zones.all_inside(self.stranger[:n])
+        self._plan = CrowdPlan(
+            key=self._epoch_key(self.stranger_edge_ms),
+            now_ms=now_ms,
+            areas=self._areas,
+            hashes=people.hashes[:n],
+            stranger=self.stranger[:n],
+            live_until_ms=self.live_until_ms[:n],
+            cleared=people.cleared[:n],
+            settings=people.ages_and_visibility(n),
+            unseen=np.union1d(people.suspended_at("nearby", self.stranger_edge_ms), quiet).astype(np.int64),
+        )
+        return self._plan
+
+    def take_crowd(self, plan: CrowdPlan, built: Built, now_ms: int) -> bool:
+        """The index was built: it is the one from now on, unless the plan is void. Who changed meanwhile is put right:
+        out, where they were built in at another cell than they have now, and in."""
+        if plan is not self._plan:
+            return False
+        n = len(built.members)
+        self._plan, self._crowd = None, built.crowd
+        self.shown_until_ms[:n] = built.shown_until_ms
+        self._in_crowd[:n] = built.members
+        self._in_crowd[n:] = False
+        changed = plan.changed_slots()
+        known = changed[changed < n]
+        for slot in known[built.stranger[known] != self.stranger[known]].tolist():
+            self._leave_crowd(slot, built.stranger)
+        self.refresh(changed, now_ms)
+        return True
+
+    def _stranger_cells(
+        self, slots: NDArray[np.integer[Any]], stranger: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.uint64]:
+        cells7 = cells.parents((self.stranger if stranger is None else stranger)[slots], STRANGER_RESOLUTION)
+        return cells7 if self._areas is None else self._areas.published_many(cells7)
 
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
         k0, k1 = self._epoch_key(self.stranger_edge_ms)

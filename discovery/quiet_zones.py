@@ -72,14 +72,19 @@ class QuietZones:
             return slots[:0]
         if len(slots) <= _FEW:
             return slots[[self.hold(slot, int(cells8[slot])) for slot in slots.tolist()]]
+        quiet = np.zeros(len(cells8), np.bool_)
+        quiet[self.all_inside(cells8)] = True
+        return slots[quiet[slots]]
+
+    def all_inside(self, cells8: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Slots of all who are in one of their zones, perhaps some twice; ``cells8`` uint64 by slot says where each
+        is."""
         owners, zones = self._slots[: self._used], self._cells[: self._used]
         placed = (zones != 0) & (owners < len(cells8))
         owners, zones = owners[placed], zones[placed]
         at = cells8[owners]
         within = (at != 0) & (cells.parents(np.where(at != 0, at, zones), CITY_RESOLUTION) == zones)
-        quiet = np.zeros(len(cells8), np.bool_)
-        quiet[owners[within]] = True
-        return slots[quiet[slots]]
+        return np.asarray(owners[within])
 
     def standing(self) -> dict[int, tuple[int, ...]]:
         """All zones by slot: a copy."""

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from discovery.columns import put
 from discovery.exposure import DAY_MS
 from discovery.friends import STORED_PRECISIONS, Friendships, Half
+from discovery.id_table import IdTable
 from discovery.people import People, Shown
 from discovery.precise import Share
 from discovery.precise import Shown as Precise
@@ -45,7 +47,7 @@ class Snapshot:
 
     head: Head
     known: int
-    ids: list[str]
+    ids: IdTable
     hashes: NDArray[np.uint64]
     shard_of: NDArray[np.uint8]
     columns: dict[str, NDArray[Any]]
@@ -302,7 +304,7 @@ class ShardedPeople:
             slots = people.slots_restored(users, hashes[rows], state.head.shard)
         self._presence.fit()
         for name, column in state.columns.items():
-            self._column(name)[slots] = column[rows]
+            put(self._column(name), slots, column[rows])
         numbers: list[int] = slots.tolist()
         return numbers
 

@@ -126,12 +126,19 @@ def center(cell: int) -> tuple[float, float]:
 
 
 def centers(cells: ArrayLike) -> tuple[Floats, Floats]:
-    """Centres of n cells: latitudes f64[n] and longitudes f64[n], 2 us each. ``ValueError`` if any is not a cell."""
-    array = np.asarray(cells, dtype=np.uint64)
-    try:
-        points = np.array([h3_int.cell_to_latlng(cell) for cell in array.tolist()], dtype=np.float64).reshape(-1, 2)
-    except h3.H3BaseException as error:
-        raise ValueError("some values are not H3 cells") from error
+    """Centres of n cells: latitudes f64[n] and longitudes f64[n]. ``ValueError`` if any is not a cell."""
+    array = np.ascontiguousarray(cells, dtype=np.uint64)
+    if not all(map(h3_int.is_valid_cell, array.tolist())):
+        raise ValueError("some values are not H3 cells")
+    return _centers(array)
+
+
+def _centers(cells: Cells) -> tuple[Floats, Floats]:
+    """``centers`` of what are cells."""
+    if h3_capi.cells_to_latlngs is not None:
+        lats, lons = h3_capi.cells_to_latlngs(cells)
+        return lats, lons
+    points = np.array([h3_int.cell_to_latlng(cell) for cell in cells.tolist()], dtype=np.float64).reshape(-1, 2)
     return np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
 
 
@@ -185,7 +192,11 @@ def distance_m(cell_a: int, cell_b: int) -> float:
 
 def distances_m(cell: int, cells: ArrayLike) -> Floats:
     """``distance_m`` from one cell to each of n: f64[n]."""
-    distances: Floats = kernels.distances_from_m(*center(cell), *centers(cells))
+    return _distances_m(cell, *centers(cells))
+
+
+def _distances_m(cell: int, lats: Floats, lons: Floats) -> Floats:
+    distances: Floats = kernels.distances_from_m(*center(cell), lats, lons)
     return distances
 
 
@@ -219,8 +230,7 @@ def _first_guess_rings(radius_m: float, resolution: int) -> int:
 
 
 def _disk(cell: int, radius_m: float) -> tuple[Cells, Floats]:
-    cells = np.array(h3_int.grid_disk(cell, _enough_rings(cell, radius_m)), dtype=np.uint64)
-    distances = distances_m(cell, cells)
+    cells, distances = _enough_rings(cell, radius_m)
     inside = distances < radius_m
     cells, distances = cells[inside], distances[inside]
     order = np.lexsort((cells, distances))
@@ -233,8 +243,9 @@ _small_disk = lru_cache(maxsize=8192)(_disk)
 _large_disk = lru_cache(maxsize=512)(_disk)
 
 
-def _enough_rings(cell: int, radius_m: float) -> int:
-    """A number of rings k beyond which no centre lies within ``radius_m`` of the cell's centre.
+def _enough_rings(cell: int, radius_m: float) -> tuple[Cells, Floats]:
+    """Cells, and the distances of their centres, of rings 0 to some k beyond which no centre lies within ``radius_m``
+    of the cell's centre.
 
     Proof. Let c lie in a ring beyond k with its centre less than the radius away. The geodesic from the middle to that
     centre stays inside the radius and walks through cells of which each touches the next, so it passes through some
@@ -246,7 +257,18 @@ def _enough_rings(cell: int, radius_m: float) -> int:
     reach = radius_m + _CIRCUMRADIUS_PER_EDGE * h3.average_hexagon_edge_length(resolution, unit="m")
     rings = _first_guess_rings(radius_m, resolution)
     while True:
-        ring = h3_int.grid_ring(cell, rings)
-        if not ring or distances_m(cell, ring).min() >= reach:
-            return rings
+        cells, steps = _grid_disk(cell, rings)
+        distances = _distances_m(cell, *_centers(cells))
+        if distances[steps == rings].min(initial=math.inf) >= reach:
+            return cells, distances
         rings += 1
+
+
+def _grid_disk(cell: int, rings: int) -> tuple[Cells, NDArray[np.int32]]:
+    """Cells up to ``rings`` steps away, uint64[n], and the steps to each, int32[n]; in no order."""
+    if h3_capi.disk_rings is not None:
+        cells, steps = h3_capi.disk_rings(cell, rings)
+        return cells, steps
+    by_ring = [h3_int.grid_ring(cell, ring) for ring in range(rings + 1)]
+    steps = np.repeat(np.arange(rings + 1, dtype=np.int32), [len(ring) for ring in by_ring])
+    return np.concatenate([np.array(ring, np.uint64) for ring in by_ring]), steps

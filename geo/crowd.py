@@ -1,8 +1,9 @@
 """The people index of one stranger epoch, and the cells of each distance band around a viewer's cell."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,28 @@ from geo.privacy import STRANGER_BANDS_M
 
 Cells = NDArray[np.uint64]
 Slots = NDArray[np.int32]
+Page = tuple[Slots, NDArray[np.int32], NDArray[np.uint64]]
 
 _LAST_OFFSET = (1 << 64) - 1
-# Fresh members are folded into the flat arrays when they fill their room: an insertion moves at most n / 16 of them,
-# and a rebuild of n members is paid by n / 16 insertions.
+# Members added since the build stand apart until they fill their room: an insertion moves at most all of those, 3 us
+# at this number, and n / 16 insertions pay for a build of n members.
 _LEAST_ROOM = 256
+_MOST_ROOM = 16_384
 _ROOM_SHARE = 16
+# A cell's centre lies at most this far from that of its parent of resolution 4: the parent's circumradius (25.9 km on
+# average, 29.8 km at most) and what logical containment adds to it.
+_COARSE_REACH_M = 33_000.0
+_INT32, _UINT64 = np.dtype(np.int32), np.dtype(np.uint64)
 
 # The bands up to 10 km around one cell hold about 60 cells, the other two about 1,600.
 _LAST_SMALL_BAND = 2
+
+
+class Joined(NamedTuple):
+    """Successive bands: band i holds ``cells[ends[i - 1]:ends[i]]``; uint64[n] and int64[bands]."""
+
+    cells: Cells
+    ends: NDArray[np.int64]
 
 
 def band_cells(cell: int, band: int) -> Cells:
@@ -45,8 +59,37 @@ _small_band = lru_cache(maxsize=3 * 8192)(_band)
 _large_band = lru_cache(maxsize=2 * 512)(_band)
 
 
-class BandsAround(Sequence[Cells]):
-    """The first ``count`` bands around a cell as a sequence that computes a band when it is asked for it."""
+class JoinedBands(Sequence[Cells]):
+    """Bands around a cell, nearest first, as a sequence of the cells in each, worked out when they are asked for."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Cells: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cells]: ...
+    def __getitem__(self, index: int | slice) -> Cells | list[Cells]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.band(index)
+
+    @abstractmethod
+    def band(self, index: int) -> Cells:
+        """The cells of one band."""
+
+    @abstractmethod
+    def joined(self, first: int, anyone_in: Callable[[Cells], bool]) -> Joined:
+        """Band ``first``, and those behind it that are small enough to be taken with it.
+
+        A large one comes without its cells if there is nobody ``anyone_in`` cells of resolution ``COARSE`` that hold it
+        all.
+        """
+
+
+class BandsAround(JoinedBands):
+    """The first ``count`` bands around a cell."""
 
     __slots__ = ("_cell", "_count")
 
@@ -57,21 +100,47 @@ class BandsAround(Sequence[Cells]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Cells: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Cells]: ...
-    def __getitem__(self, index: int | slice) -> Cells | list[Cells]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        if not 0 <= index < self._count:
-            raise IndexError(index)
+    def band(self, index: int) -> Cells:
+        """As ``band_cells``."""
         return band_cells(self._cell, index)
+
+    def joined(self, first: int, anyone_in: Callable[[Cells], bool]) -> Joined:
+        """The bands up to 10 km together, each other one alone."""
+        if first <= _LAST_SMALL_BAND:
+            return _small_bands(self._cell, first, min(self._count, _LAST_SMALL_BAND + 1))
+        if not anyone_in(coarse_cover(self._cell, STRANGER_BANDS_M[first + 1])):
+            return EMPTY_BAND
+        return joined([self.band(first)])
+
+
+EMPTY_BAND = Joined(np.empty(0, np.uint64), np.zeros(1, np.int64))
+
+
+def joined(bands: Sequence[Cells]) -> Joined:
+    """Several bands as one."""
+    return Joined(np.concatenate(bands), np.cumsum([band.size for band in bands]))
+
+
+@lru_cache(maxsize=16_384)
+def _small_bands(cell: int, first: int, end: int) -> Joined:
+    cells, distances_m = geo_cells.disk(cell, STRANGER_BANDS_M[end])
+    ends = np.searchsorted(distances_m, STRANGER_BANDS_M[first : end + 1])
+    return Joined(cells[ends[0] :], ends[1:] - ends[0])
+
+
+def coarse_cover(cell: int, radius_m: float) -> Cells:
+    """Parents of resolution ``COARSE`` of all cells, of that resolution or finer ones, whose centre lies within
+    ``radius_m`` of that of ``cell``; and others near them."""
+    return _coarse_cover(geo_cells.parent(cell, kernels.COARSE), radius_m)
+
+
+@lru_cache(maxsize=4096)
+def _coarse_cover(parent: int, radius_m: float) -> Cells:
+    return geo_cells.disk(parent, radius_m + 2.0 * _COARSE_REACH_M)[0]
 
 
 class Crowd:
-    """Members of one epoch, each a resolution-7 cell, a key on the keyed circle and a slot number; none is ever
-    removed.
+    """Members of one epoch, each a cell of resolution 4 to 15, a key on the keyed circle and a slot number.
 
     A page costs O(cells of its bands) look-ups and O(limit + members skipped) steps, however many members there are.
     Keys are pseudo-random 64-bit values; of equal ones the lower slot comes first, and a page that ends between two of
@@ -91,48 +160,86 @@ class Crowd:
         if not cells.all():
             raise ValueError("0 is not a cell")
         self._known = np.zeros(int(slots.max(initial=-1)) + 1, dtype=np.bool_)
-        self._known[slots] = True
-        if int(np.count_nonzero(self._known)) != slots.size:
+        if kernels.flag_all(self._known, slots) != slots.size:
             raise ValueError("a slot occurs twice")
+        self._removed = 0
         self._build(cells, keys, slots)
 
     def _build(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
-        self._table: NDArray[np.uint64] = kernels.cell_table(cells)
-        self._keys = np.empty_like(keys)
-        self._slots = np.empty_like(slots)
-        kernels.group_by_cell(cells, keys, slots, np.argsort(keys), self._table, self._keys, self._slots)
-        room = max(_LEAST_ROOM, cells.size // _ROOM_SHARE)
-        self._fresh = np.empty((3, room), dtype=np.uint64)
+        room = min(max(_LEAST_ROOM, cells.size // _ROOM_SHARE), _MOST_ROOM)
+        # Copied: NumPy asks for huge pages, which spare a look-up in a large table a second miss.
+        self._table: NDArray[np.uint64] = kernels.cell_table(cells).copy()
+        self._keys = np.empty(cells.size + room, np.uint64)
+        self._slots = np.empty(cells.size + room, np.int32)
+        kernels.group_by_cell(cells, keys, slots, self._table, self._keys, self._slots)
+        self._marks: NDArray[np.uint64] = kernels.cell_marks(self._table)
+        self._built = cells.size
+        self._fresh_cells = np.empty(room, np.uint64)
         self._fresh_count = 0
 
     def add(self, cell: int, key: int, slot: int) -> None:
-        """Add a member that appears after the build, at its key. ``ValueError`` if the slot is one already."""
-        if slot < 0 or slot in self:
-            raise ValueError(f"slot {slot} is negative or already in the crowd")
-        if self._fresh_count == self._fresh.shape[1]:
-            self._fold_fresh()
-        kernels.insert_fresh(self._fresh, self._fresh_count, cell, key, slot)
-        self._fresh_count += 1
-        self._remember(slot)
+        """Add one member as ``add_many`` does."""
+        self.add_many(np.array([cell], np.uint64), np.array([key], np.uint64), np.array([slot], np.int32))
 
-    def _remember(self, slot: int) -> None:
-        if slot >= self._known.size:
-            self._known = np.concatenate((self._known, np.zeros(slot + 1, dtype=np.bool_)))
-        self._known[slot] = True
+    def add_many(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
+        """Add n members that appear after the build, each at its key. ``ValueError`` if a slot is one already, negative
+        or twice among them."""
+        if not slots.size:
+            return
+        if slots.min() < 0 or self._knows(slots).any() or np.unique(slots).size < slots.size:
+            raise ValueError("a slot is negative or already in the crowd")
+        if self._fresh_count + slots.size > self._fresh_cells.size:
+            self._fold_fresh(cells, keys, slots)
+        else:
+            order = np.lexsort((slots, keys, cells))
+            kernels.merge_fresh(
+                self._fresh_cells, self._fresh_count, self._keys, self._slots, cells, keys, slots, order
+            )
+            kernels.mark_all(self._marks, cells)
+            self._fresh_count += slots.size
+        self._remember(slots)
 
-    def _fold_fresh(self) -> None:
-        used = self._table[self._table[:, 1] < self._table[:, 2]]
-        used = used[np.argsort(used[:, 1])]
-        cells = np.repeat(used[:, 0], (used[:, 2] - used[:, 1]).astype(np.int64))
-        fresh = self._fresh[:, : self._fresh_count]
+    def _knows(self, slots: Slots) -> NDArray[np.bool_]:
+        return self._known[slots[slots < self._known.size]]
+
+    def _remember(self, slots: Slots) -> None:
+        last = int(slots.max())
+        if last >= self._known.size:
+            self._known = np.concatenate((self._known, np.zeros(last + 1, dtype=np.bool_)))
+        self._known[slots] = True
+
+    def remove(self, cell: int, key: int, slot: int) -> None:
+        """Take out a member, of whom cell and key are as they were given. ``ValueError`` if there is none."""
+        if not kernels.remove(
+            self._table, self._keys, self._slots, self._fresh_cells, self._fresh_count, cell, key, slot
+        ):
+            raise ValueError(f"slot {slot} is not in the crowd at that cell and key")
+        self._known[slot] = False
+        self._removed += 1
+
+    @property
+    def added(self) -> int:
+        """How many members came after the build: each costs what is added a few ns more."""
+        return self._fresh_count
+
+    def _fold_fresh(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
+        """Build anew with some more."""
+        starts, ends = self._table[:, 1] >> np.uint64(32), self._table[:, 1] & np.uint64(0xFFFF_FFFF)
+        used = np.flatnonzero(starts < ends)
+        used = used[np.argsort(starts[used])]
+        built_cells = np.repeat(self._table[used, 0], (ends[used] - starts[used]).astype(np.int64))
+        old_cells = np.concatenate((built_cells, self._fresh_cells[: self._fresh_count]))
+        kept = self._slots[: old_cells.size] >= 0
+        old_keys, old_slots = self._keys[: old_cells.size][kept], self._slots[: old_cells.size][kept]
+        self._removed = 0
         self._build(
-            np.concatenate((cells, fresh[0])),
-            np.concatenate((self._keys, fresh[1])),
-            np.concatenate((self._slots, fresh[2].astype(np.int32))),
+            np.concatenate((old_cells[kept], cells)),
+            np.concatenate((old_keys, keys)),
+            np.concatenate((old_slots, slots)),
         )
 
     def __len__(self) -> int:
-        return self._keys.size + self._fresh_count
+        return self._built + self._fresh_count - self._removed
 
     def __contains__(self, slot: object) -> bool:
         return isinstance(slot, int | np.integer) and bool(0 <= slot < self._known.size) and bool(self._known[slot])
@@ -146,7 +253,7 @@ class Crowd:
         shown_until_ms: NDArray[np.int64],
         now_ms: int,
         excluded: Slots,
-    ) -> tuple[Slots, NDArray[np.int32], NDArray[np.uint64]]:
+    ) -> Page:
         """The next ``limit`` members around a viewer: slots int32[k], bands int32[k] and circle offsets uint64[k].
 
         Order: band; in it, all its cells merged, the offset ``(member key - viewer_key) mod 2^64``. ``bands[i]`` are
@@ -158,20 +265,45 @@ class Crowd:
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
-        slots_out = np.empty(limit, dtype=np.int32)
-        bands_out = np.empty(limit, dtype=np.int32)
-        offsets_out = np.empty(limit, dtype=np.uint64)
         band, offset = _resumed(after)
-        filled = 0
-        while band < len(bands) and filled < limit:
-            begin = filled
-            filled = kernels.rank_band(
-                self._table, self._keys, self._slots, self._fresh, self._fresh_count, bands[band], viewer_key, offset,
-                shown_until_ms, now_ms, excluded, filled, slots_out, offsets_out,
+        pages: list[Page] = []
+        while band < len(bands):
+            cells, ends = self._next_bands(bands, band)
+            if not cells.size:
+                band, offset = band + ends.size, 0
+                continue
+            page = _room(limit)
+            filled = kernels.rank_bands(
+                self._table, self._keys, self._slots, self._marks, self._fresh_cells, self._fresh_count, cells, ends,
+                viewer_key, offset, shown_until_ms, now_ms, excluded, *page,
             )  # fmt: skip
-            bands_out[begin:filled] = band
-            band, offset = band + 1, 0
-        return slots_out[:filled], bands_out[:filled], offsets_out[:filled]
+            if band:
+                page[1][:filled] += band
+            if filled == limit and not pages:
+                return page
+            pages.append((page[0][:filled], page[1][:filled], page[2][:filled]))
+            limit -= filled
+            if not limit:
+                break
+            band, offset = band + ends.size, 0
+        return pages[0] if len(pages) == 1 else _one_page(pages)
+
+    def _next_bands(self, bands: Sequence[Cells], first: int) -> Joined:
+        return bands.joined(first, self._anyone_in) if isinstance(bands, JoinedBands) else joined([bands[first]])
+
+    def _anyone_in(self, coarse: Cells) -> bool:
+        return bool(kernels.any_marked(self._marks, coarse))
+
+
+def _room(limit: int) -> Page:
+    return np.empty(limit, _INT32), np.empty(limit, _INT32), np.empty(limit, _UINT64)
+
+
+def _one_page(pages: list[Page]) -> Page:
+    if not pages:
+        return _room(0)
+    slots, bands, offsets = (np.concatenate(column) for column in zip(*pages, strict=True))
+    return slots, bands, offsets
 
 
 def _resumed(after: tuple[int, int] | None) -> tuple[int, int]:

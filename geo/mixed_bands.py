@@ -4,20 +4,26 @@ Between coarser cells the first band is wider, so that it is wider than the cell
 across), < 20 km at 5 (19.7 km). A radius covers at least the first band of every pair: who may be nearer is listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, overload
+from typing import Final
 
 import h3.api.basic_int as h3_int
 import numpy as np
 from numpy.typing import NDArray
 
 from geo import cells as geo_cells
+from geo.crowd import EMPTY_BAND, Joined, JoinedBands, coarse_cover, joined
 from geo.privacy import STRANGER_BANDS_M, STRANGER_RESOLUTION, bands_within
 
 Cells = NDArray[np.uint64]
 Band = tuple[int, int]
+
+_SMALL_M = 10_000
+_PARENT_M = (
+    12_000.0  # from a cell's centre to that of its parent of resolution 5, whose circumradius is 11.3 km at most
+)
 
 BANDS_M: Final[dict[int, tuple[int, ...]]] = {
     7: STRANGER_BANDS_M,
@@ -39,32 +45,46 @@ def bands_of(resolution: int, radius_m: int) -> list[Band]:
     return [band for band in pairwise(borders) if band[0] == 0 or band[1] <= radius_m]
 
 
-class MixedBandsAround(Sequence[Cells]):
+class MixedBandsAround(JoinedBands):
     """The bands around a viewer's cell of any published resolution, as a sequence of the cells in each.
 
     ``limits`` are their borders, ordered by the outer, then by the inner one; bands of several resolutions that have
     the same borders are one, so that its members are merged by key whatever their cells.
     """
 
-    __slots__ = ("_cell", "limits")
+    __slots__ = ("_cell", "_small", "limits")
 
     def __init__(self, cell: int, radius_m: int) -> None:
         self._cell = cell
         own = geo_cells.resolution_of(cell)
         found = {band for resolution in BANDS_M if resolution <= own for band in bands_of(resolution, radius_m)}
         self.limits: list[Band] = sorted(found, key=lambda band: (band[1], band[0]))
+        self._small = sum(band[1] <= _SMALL_M for band in self.limits)
 
     def __len__(self) -> int:
         return len(self.limits)
 
-    @overload
-    def __getitem__(self, index: int) -> Cells: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Cells]: ...
-    def __getitem__(self, index: int | slice) -> Cells | list[Cells]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def band(self, index: int) -> Cells:
+        """As ``cells_of_band``."""
         return cells_of_band(self._cell, self.limits[index])
+
+    def joined(self, first: int, anyone_in: Callable[[Cells], bool]) -> Joined:
+        """All bands that end within ``_SMALL_M`` together, each other one alone."""
+        if first < self._small:
+            return _joined(self._cell, tuple(self.limits[first : self._small]))
+        if not anyone_in(_coarse(self._cell, self.limits[first][1])):
+            return EMPTY_BAND
+        return _joined(self._cell, (self.limits[first],))
+
+
+@lru_cache(maxsize=4096)
+def _joined(cell: int, bands: tuple[Band, ...]) -> Joined:
+    return joined([cells_of_band(cell, band) for band in bands])
+
+
+def _coarse(cell: int, radius_m: int) -> Cells:
+    """A pair is judged between parents of the two, whose centres each lie within ``_PARENT_M`` of theirs."""
+    return coarse_cover(cell, radius_m + 2.0 * _PARENT_M)
 
 
 @lru_cache(maxsize=1024)

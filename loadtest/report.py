@@ -1,4 +1,7 @@
-"""What the benchmarks share: rows, the table, and ``docs/benchmarks.json``."""
+"""What the benchmarks share: rows with their goals, the table on the screen, and ``docs/benchmarks.json``.
+
+The file has two parts, ``engine`` and ``state``; a benchmark replaces its own part and keeps the other.
+"""
 
 import os
 import platform
@@ -10,15 +13,22 @@ from typing import Any
 
 import orjson
 
+from loadtest import page
+
 OUT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.json"
+ENGINE, STATE = "engine", "state"
 _PACKAGES = ("nearhive", "numpy", "numba", "h3", "scipy", "redis")
 
 Row = dict[str, Any]
 
 
 def row(work: str, size: int, ours: float, peer: float, peer_name: str, unit: str, goal: str) -> Row:
-    """One row of the file; ``goal`` is ``ratio >= x`` or ``ours <= x`` in the row's unit. ``ratio`` = peer / ours."""
-    found = {"ratio": peer / ours, "ours": round(ours, 3)}
+    """One row of the file. ``ratio`` = peer / ours.
+
+    ``goal`` is ``ratio >= x``, ``ours <= x`` in the row's unit, or ``growth <= x`` of ours / peer, for a row whose
+    peer is ours under another condition.
+    """
+    found = {"ratio": peer / ours, "ours": round(ours, 3), "growth": ours / peer}
     what, sign, limit = goal.split()
     met = found[what] >= float(limit) if sign == ">=" else found[what] <= float(limit)
     return {
@@ -34,9 +44,20 @@ def row(work: str, size: int, ours: float, peer: float, peer_name: str, unit: st
     }
 
 
+def not_measured(work: str, size: int, peer_name: str, unit: str, goal: str, why: str) -> Row:
+    """A row of the table of goals whose peer is not there: not met, without figures."""
+    missing = dict.fromkeys(("ours", "peer", "ratio"))
+    told = {"work": work, "size": size, "peer_name": peer_name, "unit": unit, "goal": goal}
+    return told | missing | {"met": False, "profile": f"NOT MEASURED: {why}"}
+
+
 def show(rows: Sequence[Row]) -> None:
     """The table, for people."""
     wide = max(len(one["work"]) for one in rows)
+    for one in rows:
+        if one["ours"] is None:
+            print(f"{one['work']}, beside {one['peer_name']}: {one['profile']}")
+    rows = [one for one in rows if one["ours"] is not None]
     print(f"{'work':{wide}} {'size':>9} {'ours':>10} {'peer':>10}  {'':8} {'ratio':>6}  goal")
     for one in rows:
         verdict = f"{one['goal']}: {'met' if one['met'] else 'NOT met'}; peer: {one['peer_name']}"
@@ -46,19 +67,38 @@ def show(rows: Sequence[Row]) -> None:
         )
 
 
-def write(rows: list[Row], seed: int) -> None:
-    """Put ``rows`` in place of those with the same peers; rows of other benchmarks stay."""
-    peers = {one["peer_name"] for one in rows}
-    before = orjson.loads(OUT.read_bytes())["rows"] if OUT.exists() else []
+def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | None = None, out: Path = OUT) -> None:
+    """Put a part's rows in place of those it had, and ``more`` (its figures without goals, versions of its peers)
+    beside them; then write the page of the same name anew."""
+    before = orjson.loads(out.read_bytes()) if out.exists() else {}
+    others = [one for one in before.get("rows", []) if one.get("part", part) != part]
+    mine = [one | {"part": part} for one in rows]
+    kept = {name: before[name] for name in (ENGINE, STATE) if name in before and name != part}
     report = {
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": _versions(more or {}, *kept.values()),
         "commit": commit(),
         "seed": seed,
-        "rows": [*(one for one in before if one["peer_name"] not in peers), *rows],
+        "rows": [*mine, *others] if part == ENGINE else [*others, *mine],
+        **kept,
+        part: {"machine": machine(), "commit": commit(), "seed": seed} | (more or {}),
     }
-    OUT.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    print(f"written: {OUT.relative_to(Path.cwd()) if OUT.is_relative_to(Path.cwd()) else OUT}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    page.write(report, out.with_suffix(".md"))
+    print(f"written: {_told(out)} and {_told(out.with_suffix('.md'))}")
+
+
+def _versions(*parts: dict[str, Any]) -> dict[str, str]:
+    """Of what is shared, and of each part's peers."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    for part in parts:
+        found |= part.get("versions", {})
+    return found
+
+
+def _told(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def machine() -> dict[str, Any]:
@@ -69,6 +109,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model or platform.processor(),
         "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "load_average_1min": round(os.getloadavg()[0], 2),  # the run itself is 1; more = a busy machine
     }

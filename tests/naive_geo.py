@@ -110,6 +110,7 @@ def nearest(
     limits_m: tuple[float, float],
     masks: Sequence[int],
     required_mask: int,
+    allowed: Sequence[bool] | None = None,
 ) -> list[tuple[int, float]]:
     """The k nearest as (row, distance), by (squared chord, row)."""
     found = []
@@ -117,6 +118,31 @@ def nearest(
         dx, dy, dz = (p - q for p, q in zip(point, query, strict=True))
         chord2 = dx * dx + dy * dy + dz * dz
         distance = 2.0 * EARTH_RADIUS_M * math.asin(min(1.0, 0.5 * math.sqrt(chord2)))
+        if allowed is not None and not allowed[row]:
+            continue
         if limits_m[0] <= distance <= limits_m[1] and mask & required_mask == required_mask:
             found.append((chord2, row, distance))
     return [(row, distance) for _, row, distance in sorted(found)[:k]]
+
+
+def morton_order(lats: Sequence[float], lons: Sequence[float], axis_bits: int = 22) -> list[int]:
+    """Numbers of points along a Morton curve: bits of the latitude before bits of the longitude, ties by number."""
+
+    def bits(value: float, size: float) -> str:
+        cell = min(int((value + size / 2) / size * 2**axis_bits), 2**axis_bits - 1)
+        return f"{cell:0{axis_bits}b}"
+
+    words = [
+        "".join(map("".join, zip(bits(lat, 180.0), bits(lon, 360.0), strict=True)))
+        for lat, lon in zip(lats, lons, strict=True)
+    ]
+    return sorted(range(len(words)), key=lambda i: (words[i], i))
+
+
+def tree_spans(n: int, leaves: int) -> dict[int, tuple[int, int]]:
+    """Positions [low, high) of every node of the kd-tree, by halving its parent's share."""
+    spans = {}
+    for node in range(1, 2 * leaves):
+        level = 1 << (node.bit_length() - 1)
+        spans[node] = (n * (node - level) // level, n * (node - level + 1) // level)
+    return spans

@@ -1,58 +1,104 @@
-"""h3's own compiled ``latlng_to_cell``, called from a Numba loop: 0.6 us a point, no Python in between.
+"""h3's own compiled C functions, called from Numba loops: half a microsecond a point, no Python and no GIL in between.
 
-The wheel of h3 exports the C pointers of its Cython functions (``__pyx_capi__``). The module is private to h3 (hence
-the pin ``h3==4.5.*``), so the C signature is compared at import; if it is not the expected one, ``latlng_to_cells`` is
-``None`` and ``geo.cells`` uses a scalar loop over h3's public function instead.
+The wheel of h3 holds the C library, whose public functions (``h3api.h``) its extension module exports. That module is
+private to h3 (hence the pin ``h3==4.5.*``), so names and version of the C library are looked up at import; where they
+are not the expected ones, the three kernels are ``None`` and ``geo.cells`` uses loops over h3's Python functions.
 """
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
+import h3
 import numpy as np
 from h3._cy import latlng as h3_latlng
 from llvmlite import binding
 from numba import config, njit, types
-from numba.extending import get_cython_function_address
 
-FUNCTION = "latlng_to_cell"
-SIGNATURE = "H3Index (double, double, int, int __pyx_skip_dispatch)"
-# Machine code in Numba's cache refers to h3's function by this name, which every process maps to its own address first.
-SYMBOL = "nearhive_h3_latlng_to_cell"
+C_VERSION = "4."
+"""What the C library's version starts with: the signatures below are those of ``h3api.h`` of H3 4."""
+
+_pointer: Any = types.CPointer
+_DOUBLES = _pointer(types.float64)  # struct LatLng { double lat; double lng; }, radians
+_INDEXES = _pointer(types.uint64)
+_INTS = _pointer(types.int32)
+SIGNATURES = {
+    "latLngToCell": types.uint32(_DOUBLES, types.int32, _INDEXES),
+    "cellToLatLng": types.uint32(types.uint64, _DOUBLES),
+    "gridDiskDistances": types.uint32(types.uint64, types.int32, _INDEXES, _INTS),
+    "degsToRads": types.float64(types.float64),
+    "radsToDegs": types.float64(types.float64),
+}
 
 # Accepts writable arrays too.
 _FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+_CELLS = types.Array(types.uint64, 1, "C", readonly=True)
 
 
-def exported_signature(capi: dict[str, Any]) -> str | None:
-    """C signature that a ``__pyx_capi__`` table declares for ``latlng_to_cell``; ``None`` if it exports none."""
-    capsule = capi.get(FUNCTION)
-    if capsule is None:
+class Functions(NamedTuple):
+    """External functions for Numba, in the order of ``SIGNATURES``."""
+
+    latlng_to_cell: Any
+    cell_to_latlng: Any
+    grid_disk: Any
+    radians: Any
+    degrees: Any
+
+
+def bind(library: Any, version: str) -> Functions | None:
+    """The functions of a loaded C library, or ``None`` where it lacks one, is another version, or Numba is switched
+    off."""
+    known = version.startswith(C_VERSION) and all(hasattr(library, name) for name in SIGNATURES)
+    if not known or getattr(config, "DISABLE_JIT", False):
         return None
-    name_of = ctypes.pythonapi.PyCapsule_GetName
-    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    name: bytes | None = name_of(capsule)
-    return None if name is None else name.decode()
+    return Functions(*(_external(library, name, signature) for name, signature in SIGNATURES.items()))
 
 
-def bind(capi: dict[str, Any]) -> Any | None:
-    """External function for Numba, or ``None`` where the C signature differs or Numba is switched off."""
-    if getattr(config, "DISABLE_JIT", False) or exported_signature(capi) != SIGNATURE:
-        return None
-    binding.add_symbol(SYMBOL, get_cython_function_address(h3_latlng.__name__, FUNCTION))
-    return types.ExternalFunction(SYMBOL, types.uint64(types.float64, types.float64, types.int32, types.int32))
+def _external(library: Any, name: str, signature: Any) -> Any:
+    # Machine code in Numba's cache refers to the function by this name, which every process maps to its own address.
+    symbol = f"nearhive_h3_{name}"
+    binding.add_symbol(symbol, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    return types.ExternalFunction(symbol, signature)
 
 
-_latlng_to_cell: Any = bind(getattr(h3_latlng, "__pyx_capi__", {}))
+_bound = bind(ctypes.CDLL(h3_latlng.__file__), h3.versions()["c"])
 latlng_to_cells: Any | None = None
+cells_to_latlngs: Any | None = None
+disk_rings: Any | None = None
 
-if _latlng_to_cell is not None:
-    # Keeps the GIL, alone among the kernels: a refused point would raise a Python exception inside h3's function.
-    @njit(types.uint64[::1](_FLOATS, _FLOATS, types.int32), cache=True)
+if _bound is not None:
+    _latlng_to_cell, _cell_to_latlng, _grid_disk, _radians, _degrees = _bound
+
+    @njit(types.uint64[::1](_FLOATS, _FLOATS, types.int32), cache=True, nogil=True)
     def _latlng_to_cells(lats, lons, resolution):  # type: ignore[no-untyped-def]
         """Cells of n points in degrees. The caller has made sure that every number is finite and in range."""
         out = np.empty(lats.size, np.uint64)
+        point, cell = np.empty(2, np.float64), np.empty(1, np.uint64)
         for i in range(lats.size):
-            out[i] = _latlng_to_cell(lats[i], lons[i], resolution, np.int32(0))
+            point[0], point[1] = _radians(lats[i]), _radians(lons[i])
+            _latlng_to_cell(point.ctypes, resolution, cell.ctypes)
+            out[i] = cell[0]
         return out
 
+    @njit(types.float64[:, ::1](_CELLS), cache=True, nogil=True)
+    def _cells_to_latlngs(cells):  # type: ignore[no-untyped-def]
+        """Centres of n valid cells: f64[2, n] of latitudes and longitudes in degrees."""
+        out = np.empty((2, cells.size), np.float64)
+        point = np.empty(2, np.float64)
+        for i in range(cells.size):
+            _cell_to_latlng(cells[i], point.ctypes)
+            out[0, i], out[1, i] = _degrees(point[0]), _degrees(point[1])
+        return out
+
+    @njit("Tuple((u8[::1], i4[::1]))(u8, i4)", cache=True, nogil=True)
+    def _disk_rings(cell, rings):  # type: ignore[no-untyped-def]
+        """The cells at most ``rings`` steps from a valid cell, and the steps to each; in no order."""
+        room = 3 * rings * (rings + 1) + 1
+        cells, steps = np.zeros(room, np.uint64), np.zeros(room, np.int32)
+        _grid_disk(cell, rings, cells.ctypes, steps.ctypes)
+        # A pentagon lacks a sixth of each ring: those places stay 0.
+        found = cells != 0
+        return cells[found], steps[found]
+
     latlng_to_cells = _latlng_to_cells
+    cells_to_latlngs = _cells_to_latlngs
+    disk_rings = _disk_rings

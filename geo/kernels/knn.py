@@ -1,18 +1,25 @@
-"""Exact k nearest points on the sphere: a balanced kd-tree with bounding boxes over unit vectors.
+"""Exact k nearest points on the sphere, in the tree of ``kdtree``: one query at a time, or many in order of place.
 
 The chord of two unit vectors grows with their great-circle distance, so nearest by squared chord is nearest on the
-sphere, with no special case at poles or the antimeridian.
-
-Layout. The tree is complete and implicit: node 1 is the root, node i has children 2i and 2i + 1, the last ``leaves`` (a
-power of two) nodes are leaves, and the node with number j of the m on its level holds the points [n * j // m, n * (j +
-1) // m) of the tree's order. ``points`` f64[n, 3] and ``tags`` u64[n, 2] (row, mask) are in that order. ``boxes`` f64[2
-* leaves, 6] are the least and greatest x, y, z of a node's points; ``node_masks`` u64[2 * leaves] the union of their
-masks.
+sphere, with no special case at poles or the antimeridian. The order of an answer is by (squared chord, row).
 
 Why no point is missed. A box's squared distance sums, over the axes, the square of how far the query lies outside; for
-a point p inside, each of these differences is at most the one to p. Rounding is monotone and both sums add in the same
-order, so the computed box value never exceeds the computed squared chord of a point inside. A node is skipped only if
-its value is strictly above the k-th best, so equal chords are all seen and the lowest rows win.
+a point p inside, each of these differences is at most the one to p (a box is rounded outwards to whole grains, and
+grains times a power of two are exact). Rounding is monotone and both sums add in the same order, so the computed box
+value never exceeds the computed squared chord of a point inside. A node is skipped only if its value is strictly above
+the k-th best, so equal chords are all seen and the lowest rows win.
+
+Many queries. Neighbours mostly have the same answers, so one walk of the tree serves several of them: it collects every
+qualifying point within a radius R of a centre c (the "pool"). For a query q at s from c let t be the distance of its
+k-th best in the pool (where that has fewer: the limit on distances). If s + t <= R the answer is complete: a point at
+most t from q is, by the triangle inequality of chords, at most s + t from c, so it is in the pool, equal chords
+included. Else q is searched by itself, and becomes the centre of the next pool if the query after it is nearer to it
+than its own k-th best. Both ways start with a bound: where the query before had k points, at most t from it, those are
+at most t + (the step from it to q) from q. That holds without a least distance only, as with one they may not qualify.
+
+Computed distances are off by less than 1e-15 of their value (all terms are positive) and 1e-150 (where squares
+underflow); the comparisons with sums of two leave 1e-12 and 1e-100. Each chord is computed by the same operations from
+the same numbers in every way, so that an answer does not depend on the way, on the queries beside it, or on threads.
 """
 
 import math
@@ -20,17 +27,39 @@ import math
 import numpy as np
 from numba import njit
 
+from geo.kernels.kdtree import GRAINS
+
 EARTH_RADIUS_M = 6_371_008.8
 _RADIANS = math.pi / 180.0
-# 25,000 points: 1.6 us a query with leaves of 4 to 8 points, 10 % more with half or twice as many.
-_LEAF_SIZE = 8
 # Depth-first, both children of a node pushed: one more entry a level than are taken off.
 _STACK_SIZE = 72
+# Above every squared chord, which are at most 4 and rounding.
+_FAR2 = 8.0
+_GRAIN = 1.0 / GRAINS
+_NO_ROW = 2**31 - 1
 
-# Points, tags, boxes, node masks. The read-only types accept writable arrays too.
-_TREE = "f8[:, ::1], u8[:, ::1], f8[:, ::1], u8[::1]"
-_LATS = _LONS = "Array(f8, 1, 'C', readonly=True)"
-_POINT_MASKS = "Array(u8, 1, 'C', readonly=True)"
+# Below it the arc sine by its series, of which the first term left out is below 1e-17 of the sum.
+_SERIES_UNTIL = 0.01
+_ASIN_OF_LIMIT = math.asin(_SERIES_UNTIL)
+
+# Radius of a pool in distances of its centre's k-th best: 1 + this / sqrt(k). Of 1 M queries among 25,000 points, 1 in
+# 20 (k = 1) to 1 in 50 (k = 5) is then searched by itself, and a pool holds 10 to 20 points; 1 and 3 are slower.
+_POOL_REACH = 2.0
+# At least so much (6 cm), where the k-th best is at no distance.
+_POOL_LEAST = 1e-8
+_POOL_SLACK, _POOL_PER_NEIGHBOUR = 64, 16
+_EXACTLY, _NOTHING = 1.0 + 1e-12, 1e-100
+
+# Points, rows, masks, boxes, node masks, flags.
+_POINTS = "f8[:, ::1], i4[::1], u8[::1]"
+_TREE = f"{_POINTS}, i4[:, ::1], u8[::1], u2[::1]"
+_STACK = "i8[::1], f8[::1]"
+# max_m, min_m, reach2
+_LIMITS = _VECTOR = "UniTuple(f8, 3)"
+_BEST = "i8[::1], f8[::1]"
+# x, y, z, row, squared chord from the query at hand
+_POOL = "f8[:, ::1]"
+_DEGREES = "Array(f8, 1, 'C', readonly=True)"
 
 
 @njit("UniTuple(f8, 3)(f8, f8)", cache=True, nogil=True)
@@ -42,159 +71,94 @@ def _vector(lat, lon):  # type: ignore[no-untyped-def]
 @njit("f8(f8)", cache=True, nogil=True)
 def _metres(chord2):  # type: ignore[no-untyped-def]
     """Great-circle distance of a squared chord: haversine is a quarter of it. Monotone, so that order and distance
-    agree."""
-    return 2.0 * EARTH_RADIUS_M * math.asin(min(1.0, 0.5 * math.sqrt(chord2)))
+    agree: so are all steps of the series, which is cut off at the arc sine of its end."""
+    half = 0.5 * math.sqrt(chord2)
+    if half >= _SERIES_UNTIL:
+        return 2.0 * EARTH_RADIUS_M * math.asin(min(1.0, half))
+    h2 = half * half
+    series = 1.0 + h2 * (1.0 / 6.0 + h2 * (3.0 / 40.0 + h2 * (15.0 / 336.0 + h2 * (105.0 / 3456.0))))
+    return 2.0 * EARTH_RADIUS_M * min(half * series, _ASIN_OF_LIMIT)
 
 
-@njit("void(f8[:, ::1], u8[:, ::1], i8, i8)", cache=True, nogil=True)
-def _swap(points, tags, i, j):  # type: ignore[no-untyped-def]
-    for axis in range(3):
-        points[i, axis], points[j, axis] = points[j, axis], points[i, axis]
-    for column in range(2):
-        tags[i, column], tags[j, column] = tags[j, column], tags[i, column]
+@njit(f"{_LIMITS}(f8, f8)", cache=True, nogil=True)
+def _limits(max_m, min_m):  # type: ignore[no-untyped-def]
+    """The limits and a squared chord that is wider than ``max_m`` by more than rounding can be off (1e-12 relative,
+    1e-30 for 0 m): only a bound for what need not be looked at."""
+    half = math.sin(min(max(max_m, 0.0) / (2.0 * EARTH_RADIUS_M), 0.5 * math.pi))
+    return max_m, min_m, min(4.0 * half * half * (1.0 + 1e-9) + 1e-24, _FAR2) if max_m < EARTH_RADIUS_M else _FAR2
 
 
-@njit("void(f8[:, ::1], u8[:, ::1], i8, i8, i8, i8)", cache=True, nogil=True)
-def _select(points, tags, low, high, place, axis):  # type: ignore[no-untyped-def]
-    """Reorder [low, high) so that what lies before ``place`` is not greater, and what lies after is not less, on an
-    axis.
-
-    Hoare's quickselect with the middle element as pivot; stopping at equal values halves runs of duplicates.
-    """
-    high -= 1
-    while low < high:
-        pivot = points[(low + high) >> 1, axis]
-        i, j = low, high
-        while i <= j:
-            while points[i, axis] < pivot:
-                i += 1
-            while points[j, axis] > pivot:
-                j -= 1
-            if i <= j:
-                _swap(points, tags, i, j)
-                i += 1
-                j -= 1
-        if place <= j:
-            high = j
-        elif place >= i:
-            low = i
-        else:
-            return
-
-
-@njit("i8(f8[:, ::1], i8, f8[:, ::1], u8[:, ::1], u8[::1], i8, i8)", cache=True, nogil=True)
-def _summarise(points, node, boxes, tags, node_masks, low, high):  # type: ignore[no-untyped-def]
-    """Box and mask of a node from its points; returns the axis on which they spread most."""
-    for axis in range(3):
-        boxes[node, axis], boxes[node, axis + 3] = np.inf, -np.inf
-        for i in range(low, high):
-            boxes[node, axis] = min(boxes[node, axis], points[i, axis])
-            boxes[node, axis + 3] = max(boxes[node, axis + 3], points[i, axis])
-    for i in range(low, high):
-        node_masks[node] |= tags[i, 1]
-    widest = 0
-    for axis in range(1, 3):
-        if boxes[node, axis + 3] - boxes[node, axis] > boxes[node, widest + 3] - boxes[node, widest]:
-            widest = axis
-    return widest
-
-
-@njit(
-    f"Tuple(({_TREE}))({_LATS}, {_LONS}, {_POINT_MASKS})",
-    cache=True,
-    nogil=True,
-)
-def build(lats, lons, masks):  # type: ignore[no-untyped-def]
-    """Tree of n points in degrees with their masks: (points, tags, boxes, node_masks), see the module."""
-    n = lats.size
-    points, tags = np.empty((n, 3), np.float64), np.empty((n, 2), np.uint64)
-    for i in range(n):
-        points[i, 0], points[i, 1], points[i, 2] = _vector(lats[i], lons[i])
-        tags[i, 0], tags[i, 1] = i, masks[i]
-    leaves = 1
-    while leaves * _LEAF_SIZE < n:
-        leaves *= 2
-    boxes, node_masks = np.empty((2 * leaves, 6), np.float64), np.zeros(2 * leaves, np.uint64)
-    boxes[0] = 0.0
-    level = 1
-    while level <= leaves:
-        for j in range(level):
-            low, high = n * j // level, n * (j + 1) // level
-            axis = _summarise(points, level + j, boxes, tags, node_masks, low, high)
-            if level < leaves:
-                _select(points, tags, low, high, n * (2 * j + 1) // (2 * level), axis)
-        level *= 2
-    return points, tags, boxes, node_masks
-
-
-@njit("f8(f8[:, ::1], i8, UniTuple(f8, 3))", cache=True, nogil=True)
+@njit(f"f8(i4[:, ::1], i8, {_VECTOR})", cache=True, nogil=True)
 def _box_chord2(boxes, node, query):  # type: ignore[no-untyped-def]
-    dx = max(boxes[node, 0] - query[0], 0.0, query[0] - boxes[node, 3])
-    dy = max(boxes[node, 1] - query[1], 0.0, query[1] - boxes[node, 4])
-    dz = max(boxes[node, 2] - query[2], 0.0, query[2] - boxes[node, 5])
+    dx = max(boxes[node, 0] * _GRAIN - query[0], 0.0, query[0] - boxes[node, 3] * _GRAIN)
+    dy = max(boxes[node, 1] * _GRAIN - query[1], 0.0, query[1] - boxes[node, 4] * _GRAIN)
+    dz = max(boxes[node, 2] * _GRAIN - query[2], 0.0, query[2] - boxes[node, 5] * _GRAIN)
     return dx * dx + dy * dy + dz * dz
 
 
-@njit("void(i8[::1], f8[::1], i8, i8, f8)", cache=True, nogil=True)
-def _insert(rows, chords2, found, row, chord2):  # type: ignore[no-untyped-def]
-    """Insert a row into the ``found`` best, ordered by (chord, row); of a full list the last one drops out."""
-    i = min(found, rows.size - 1)
+@njit(f"void({_BEST}, f8)", cache=True, nogil=True)
+def _clear(rows, chords2, bound2):  # type: ignore[no-untyped-def]
+    """No points yet: whatever is within the bound is better."""
+    for i in range(rows.size):
+        rows[i], chords2[i] = _NO_ROW, bound2
+
+
+@njit(f"i8({_BEST}, i8, i8, f8, {_LIMITS})", cache=True, nogil=True)
+def _offer(rows, chords2, found, row, chord2, limits):  # type: ignore[no-untyped-def]
+    """Insert a point into the best, ordered by (chord, row), where it belongs; returns how many there are now."""
+    i = rows.size - 1
+    if chord2 > chords2[i] or (chord2 == chords2[i] and row > rows[i]):
+        return found
+    # The limits are compared with the very distance that is answered.
+    if (limits[0] < np.inf or limits[1] > 0.0) and not limits[1] <= _metres(chord2) <= limits[0]:
+        return found
+    i = min(found, i)
     while i > 0 and (chords2[i - 1] > chord2 or (chords2[i - 1] == chord2 and rows[i - 1] > row)):
         rows[i], chords2[i] = rows[i - 1], chords2[i - 1]
         i -= 1
     rows[i], chords2[i] = row, chord2
+    return min(found + 1, rows.size)
 
 
-@njit(
-    "i8(f8[:, ::1], u8[:, ::1], i8, i8, UniTuple(f8, 3), f8, f8, u8, i8[::1], f8[::1], i8)",
-    cache=True,
-    nogil=True,
-)
-def _scan_leaf(points, tags, low, high, query, max_m, min_m, required, rows, chords2, found):  # type: ignore[no-untyped-def]
-    """Offer the qualifying points [low, high) to the best; returns how many there are now."""
+@njit(f"i8({_POINTS}, u2, i8, i8, {_VECTOR}, {_LIMITS}, u8, {_BEST}, i8)", cache=True, nogil=True)
+def _offer_leaf(  # type: ignore[no-untyped-def]
+    points, tree_rows, masks, allowed, low, high, query, limits, required, rows, chords2, found
+):
+    """Offer the qualifying points [low, high) of a leaf; returns how many there are now."""
     last = rows.size - 1
     for i in range(low, high):
-        if tags[i, 1] & required != required:
+        if not (allowed >> (i - low)) & 1 or masks[i] & required != required:
             continue
         dx, dy, dz = points[i, 0] - query[0], points[i, 1] - query[1], points[i, 2] - query[2]
         chord2 = dx * dx + dy * dy + dz * dz
-        row = np.int64(tags[i, 0])
-        if found == rows.size and (chord2 > chords2[last] or (chord2 == chords2[last] and row > rows[last])):
-            continue
-        # The limits are compared with the very distance that is answered.
-        if (max_m < np.inf or min_m > 0.0) and not min_m <= _metres(chord2) <= max_m:
-            continue
-        _insert(rows, chords2, found, row, chord2)
-        found = min(found + 1, rows.size)
+        if chord2 <= chords2[last]:
+            found = _offer(rows, chords2, found, tree_rows[i], chord2, limits)
     return found
 
 
-@njit(
-    "i8(f8[:, ::1], u8[:, ::1], f8[:, ::1], u8[::1], f8, f8, f8, f8, u8, i8[::1], f8[::1])",
-    cache=True,
-    nogil=True,
-)
-def _search(points, tags, boxes, node_masks, lat, lon, max_m, min_m, required, rows, chords2):  # type: ignore[no-untyped-def]
+@njit(f"i8({_TREE}, {_VECTOR}, {_LIMITS}, f8, u8, {_STACK}, {_BEST})", cache=True, nogil=True)
+def _search(  # type: ignore[no-untyped-def]
+    points, tree_rows, masks, boxes, node_masks, flags, query, limits, bound2, required, nodes, bounds, rows, chords2
+):
     """The best ``rows.size`` points of a query: fills rows and squared chords in order, returns how many were found."""
-    n, leaves = points.shape[0], boxes.shape[0] // 2
-    query = _vector(lat, lon)
-    # Wider than max_m by more than rounding can be off (1e-12 relative, 1e-30 for 0 m): only a bound for skipping
-    # boxes.
-    half = math.sin(min(max_m / (2.0 * EARTH_RADIUS_M), 0.5 * math.pi))
-    reach2 = 4.0 * half * half * (1.0 + 1e-9) + 1e-24 if max_m < EARTH_RADIUS_M else np.inf
-    nodes, bounds = np.empty(_STACK_SIZE, np.int64), np.empty(_STACK_SIZE, np.float64)
+    n, leaves, levels, last = tree_rows.size, boxes.shape[0] >> 1, boxes[0, 0], rows.size - 1
+    _clear(rows, chords2, bound2)
     nodes[0], bounds[0] = 1, 0.0
     size, found = 1, 0
     while size > 0:
         size -= 1
         node = nodes[size]
-        worst2 = chords2[found - 1] if found == rows.size else reach2
-        if bounds[size] > worst2 or node_masks[node] & required != required:
+        if (
+            bounds[size] > chords2[last]
+            or flags[node] == 0
+            or (required != 0 and node_masks[node] & required != required)
+        ):
             continue
         if node >= leaves:
-            j = node - leaves
-            low, high = n * j // leaves, n * (j + 1) // leaves
-            found = _scan_leaf(points, tags, low, high, query, max_m, min_m, required, rows, chords2, found)
+            low, high = n * (node - leaves) >> levels, n * (node - leaves + 1) >> levels
+            found = _offer_leaf(
+                points, tree_rows, masks, flags[node], low, high, query, limits, required, rows, chords2, found
+            )
             continue
         near, far = 2 * node, 2 * node + 1
         near2, far2 = _box_chord2(boxes, near, query), _box_chord2(boxes, far, query)
@@ -207,34 +171,184 @@ def _search(points, tags, boxes, node_masks, lat, lon, max_m, min_m, required, r
 
 
 @njit(
-    "Tuple((i8[::1], f8[::1]))(f8[:, ::1], u8[:, ::1], f8[:, ::1], u8[::1], f8, f8, i8, f8, f8, u8)",
+    f"i8({_TREE}, f8, f8, f8, f8, u8, i8[::1], f8[::1])",
     cache=True,
     nogil=True,
 )
-def nearest(points, tags, boxes, node_masks, lat, lon, k, max_m, min_m, required):  # type: ignore[no-untyped-def]
-    """Rows and distances in metres of the at most k nearest qualifying points, by (chord, row). k >= 1."""
-    rows, distances = np.empty(min(k, points.shape[0]), np.int64), np.empty(min(k, points.shape[0]), np.float64)
-    found = 0
-    if points.shape[0] > 0:
-        found = _search(points, tags, boxes, node_masks, lat, lon, max_m, min_m, required, rows, distances)
+def nearest(  # type: ignore[no-untyped-def]
+    points, tree_rows, masks, boxes, node_masks, flags, lat, lon, max_m, min_m, required, rows, distances
+):
+    """Fill rows i64[k] and distances f64[k] in metres with the nearest qualifying points; returns how many there are.
+
+    -1: the point is not finite or out of range; -2: a limit is NaN. Both are found here, as two comparisons cost ten
+    times more in Python.
+    """
+    if not (-90.0 <= lat <= 90.0 and -180.0 <= lon <= 180.0):
+        return -1
+    if math.isnan(max_m) or math.isnan(min_m):
+        return -2
+    if rows.size == 0:
+        return 0
+    nodes, bounds = np.empty(_STACK_SIZE, np.int64), np.empty(_STACK_SIZE, np.float64)
+    limits = _limits(max_m, min_m)
+    found = _search(
+        points,
+        tree_rows,
+        masks,
+        boxes,
+        node_masks,
+        flags,
+        _vector(lat, lon),
+        limits,
+        limits[2],
+        required,
+        nodes,
+        bounds,
+        rows,
+        distances,
+    )
     for i in range(found):
         distances[i] = _metres(distances[i])
-    return rows[:found], distances[:found]
+    return found
+
+
+@njit(f"i8({_TREE}, i8, {_VECTOR}, f8, u8, {_POOL}, i8)", cache=True, nogil=True)
+def _collect_leaf(points, tree_rows, masks, boxes, node_masks, flags, node, centre, radius2, required, pool, size):  # type: ignore[no-untyped-def]
+    """Add the qualifying points of a leaf within the radius to the pool; returns its size, -1 where it overflows."""
+    n, leaves, levels = tree_rows.size, boxes.shape[0] >> 1, boxes[0, 0]
+    low, high = n * (node - leaves) >> levels, n * (node - leaves + 1) >> levels
+    allowed = flags[node]
+    for i in range(low, high):
+        if not (allowed >> (i - low)) & 1 or masks[i] & required != required:
+            continue
+        dx, dy, dz = points[i, 0] - centre[0], points[i, 1] - centre[1], points[i, 2] - centre[2]
+        if dx * dx + dy * dy + dz * dz > radius2:
+            continue
+        if size == pool.shape[1]:
+            return -1
+        pool[0, size], pool[1, size], pool[2, size], pool[3, size] = (
+            points[i, 0],
+            points[i, 1],
+            points[i, 2],
+            tree_rows[i],
+        )
+        size += 1
+    return size
+
+
+@njit(f"i8({_TREE}, {_VECTOR}, f8, u8, {_STACK}, {_POOL})", cache=True, nogil=True)
+def _collect(points, tree_rows, masks, boxes, node_masks, flags, centre, radius2, required, nodes, bounds, pool):  # type: ignore[no-untyped-def]
+    """Every qualifying point within a squared chord of the centre into the pool; returns its size, -1 if too many."""
+    leaves = boxes.shape[0] >> 1
+    nodes[0] = 1
+    size, taken = 1, 0
+    while size > 0:
+        size -= 1
+        node = nodes[size]
+        if (
+            flags[node] == 0
+            or (required != 0 and node_masks[node] & required != required)
+            or _box_chord2(boxes, node, centre) > radius2
+        ):
+            continue
+        if node >= leaves:
+            taken = _collect_leaf(
+                points, tree_rows, masks, boxes, node_masks, flags, node, centre, radius2, required, pool, taken
+            )
+            if taken < 0:
+                return -1
+            continue
+        nodes[size], nodes[size + 1] = 2 * node, 2 * node + 1
+        size += 2
+    return taken
+
+
+@njit(f"i8({_POOL}, i8, {_VECTOR}, {_LIMITS}, f8, {_BEST})", cache=True, nogil=True)
+def _offer_pool(pool, size, query, limits, bound2, rows, chords2):  # type: ignore[no-untyped-def]
+    """The best of the pool; returns how many."""
+    _clear(rows, chords2, bound2)
+    for i in range(size):
+        dx, dy, dz = pool[0, i] - query[0], pool[1, i] - query[1], pool[2, i] - query[2]
+        pool[4, i] = dx * dx + dy * dy + dz * dz
+    found, last = 0, rows.size - 1
+    for i in range(size):
+        if pool[4, i] <= chords2[last]:
+            found = _offer(rows, chords2, found, np.int64(pool[3, i]), pool[4, i], limits)
+    return found
+
+
+@njit(f"f8({_VECTOR}, {_VECTOR})", cache=True, nogil=True)
+def _chord(a, b):  # type: ignore[no-untyped-def]
+    dx, dy, dz = a[0] - b[0], a[1] - b[1], a[2] - b[2]
+    return math.sqrt(dx * dx + dy * dy + dz * dz)
+
+
+@njit(f"void({_DEGREES}, {_DEGREES}, i4[::1], f8[:, ::1])", cache=True, nogil=True)
+def _vectors_in_order(lats, lons, order, queries):  # type: ignore[no-untyped-def]
+    """Two passes: the fetches from anywhere overlap only where no arithmetic stands between them."""
+    for i in range(order.size):
+        q = order[i]
+        queries[i, 0], queries[i, 1] = lats[q], lons[q]
+    for i in range(order.size):
+        queries[i, 0], queries[i, 1], queries[i, 2] = _vector(queries[i, 0], queries[i, 1])
+
+
+@njit("f8(f8[:, ::1], i8, f8, f8)", cache=True, nogil=True)
+def _warm_bound2(chords2, i, step, reach2):  # type: ignore[no-untyped-def]
+    """Bound of query i from the k-th best of the one before, which is a step away; see the module."""
+    bound = (math.sqrt(chords2[i - 1, chords2.shape[1] - 1]) + step) * _EXACTLY + _NOTHING
+    return min(reach2, bound * bound)
+
+
+@njit(f"void({_TREE}, f8[:, ::1], {_LIMITS}, u8, i8[:, ::1], f8[:, ::1])", cache=True, nogil=True)
+def _answer_in_order(  # type: ignore[no-untyped-def]
+    points, tree_rows, masks, boxes, node_masks, flags, queries, limits, required, rows, chords2
+):
+    """Rows (``_NO_ROW`` where there is no more) and squared chords of every query, from a pool where that is enough."""
+    tree = (points, tree_rows, masks, boxes, node_masks, flags)
+    m, k = rows.shape
+    nodes, bounds = np.empty(_STACK_SIZE, np.int64), np.empty(_STACK_SIZE, np.float64)
+    pool = np.empty((5, _POOL_SLACK + _POOL_PER_NEIGHBOUR * k), np.float64)
+    centre, radius, size = (0.0, 0.0, 0.0), -1.0, 0
+    step, found, reach = np.inf, 0, 1.0 + _POOL_REACH / math.sqrt(k)
+    for i in range(m):
+        query = queries[i, 0], queries[i, 1], queries[i, 2]
+        bound2 = limits[2]
+        if found == k and limits[1] <= 0.0:
+            bound2 = _warm_bound2(chords2, i, step, bound2)
+        away, complete = _chord(query, centre), False
+        if away < radius:
+            found = _offer_pool(pool, size, query, limits, bound2, rows[i], chords2[i])
+            complete = (away + math.sqrt(chords2[i, k - 1])) * _EXACTLY + _NOTHING <= radius
+        step = _chord(query, (queries[i + 1, 0], queries[i + 1, 1], queries[i + 1, 2])) if i + 1 < m else np.inf
+        if complete:
+            continue
+        found = _search(*tree, query, limits, bound2, required, nodes, bounds, rows[i], chords2[i])
+        worst = max(math.sqrt(chords2[i, k - 1]), _POOL_LEAST)
+        if step < worst:
+            centre, radius = query, reach * worst
+            size = _collect(*tree, centre, radius * radius, required, nodes, bounds, pool)
+            radius = radius if size >= 0 else -1.0
 
 
 @njit(
-    f"void({_TREE}, {_LATS}, {_LONS}, f8, f8, u8, i8[:, ::1], f8[:, ::1])",
+    f"void({_TREE}, {_DEGREES}, {_DEGREES}, i4[::1], f8, f8, u8, i8[:, ::1], f8[:, ::1])",
     cache=True,
     nogil=True,
 )
-def nearest_many(points, tags, boxes, node_masks, lats, lons, max_m, min_m, required, rows, distances):  # type: ignore[no-untyped-def]
-    """``nearest`` of m points into rows i8[m, k] (-1 where there is none) and distances f8[m, k] (infinite). k >= 1, n
-    >= 1."""
-    for q in range(lats.size):
-        found = _search(
-            points, tags, boxes, node_masks, lats[q], lons[q], max_m, min_m, required, rows[q], distances[q]
-        )
-        for i in range(found):
-            distances[q, i] = _metres(distances[q, i])
-        rows[q, found:] = -1
-        distances[q, found:] = np.inf
+def nearest_many(  # type: ignore[no-untyped-def]
+    points, tree_rows, masks, boxes, node_masks, flags, lats, lons, order, max_m, min_m, required, rows, distances
+):
+    """``nearest`` of the queries that ``order`` numbers, neighbours one after the other, into their rows i64[m, k] (-1
+    where there is no more) and distances f64[m, k] (infinite). k >= 1; all arguments valid."""
+    tree = (points, tree_rows, masks, boxes, node_masks, flags)
+    shape = order.size, rows.shape[1]
+    queries, best, chords2 = np.empty((order.size, 3)), np.empty(shape, np.int64), np.empty(shape)
+    _vectors_in_order(lats, lons, order, queries)
+    _answer_in_order(*tree, queries, _limits(max_m, min_m), required, best, chords2)
+    for i in range(order.size):
+        q = order[i]
+        for j in range(rows.shape[1]):
+            found = best[i, j] != _NO_ROW
+            rows[q, j] = best[i, j] if found else -1
+            distances[q, j] = _metres(chords2[i, j]) if found else np.inf

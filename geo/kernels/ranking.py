@@ -2,27 +2,42 @@
 the circle.
 
 Keys lie on a circle of 2^64. A viewer's order is the offset ``(member key - viewer key) mod 2^64``, ascending, so each
-cell's members, sorted by key, are already in order when read from the first key >= the viewer's and around; a heap
-merges the cells of a band.
+cell's members, sorted by key, are already in order when read from the first key >= the viewer's and around. Keys are
+pseudo-random, so the next so many members of a whole band lie in a window of offsets whose width follows from their
+number: of each cell the few members in that window are taken, and only those are sorted. That reads one or two places
+of memory a cell, none of which waits for another, where a heap of cells reads them one after the other.
 
-Layouts. ``table`` uint64[capacity, 3]: open addressing, rows (cell, start, end), cell 0 = free, capacity a power of two
-and at most half full; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key, slot).
-``fresh`` uint64[3, capacity]: the rows cells, keys, slots of members added since, sorted by (cell, key, slot), of which
-the first ``fresh_count`` are in use.
+Layouts. ``table`` uint64[capacity, 2]: open addressing, rows (cell, start << 32 | end), cell 0 = free, capacity a power
+of two and at most two thirds full; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key,
+slot); slot -1 = removed. ``marks`` uint64[capacity / 16]: a set of bits, four a row of the table, one of which is set
+for each cell that has or had members, and for its parent of resolution ``COARSE``; other cells may share it. Members
+added since stand behind all others, at ``base = len(keys) - len(fresh_cells)``, in order: ``fresh_cells[i]`` is the
+cell of ``keys[base + i]``, sorted by (cell, key, slot).
 """
 
 import numpy as np
 from numba import njit, types
 
+COARSE = 4
+"""Resolution of the parents in ``marks``."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
 _FREE = np.uint64(0)
+_LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
+_CIRCLE = 2.0**64
 _LEAST_CAPACITY = 1024
+_MARKS_PER_ROW = 4
+_REMOVED = np.int32(-1)
+# An H3 index: resolution in bits 52-55, digits of 3 bits from bit 42 down, those not used 7.
+_TO_COARSE_CLEAR = np.uint64(~(0xF << 52) & 0xFFFFFFFFFFFFFFFF)
+_TO_COARSE_SET = np.uint64(COARSE << 52 | (1 << 3 * (15 - COARSE)) - 1)
+_INSERTED = 24  # members of a cell that are sorted by insertion alone
 
-# Columns of the cursor table: where a cell's next member is, the cell's range, how many are left, and 1 if the range is
-# in ``fresh``.
-_POSITION, _START, _END, _LEFT, _FRESH = 0, 1, 2, 3, 4
+# Columns of the ranges of a band: where the next member is, where the range starts and ends, how many are left.
+_POSITION, _START, _END, _LEFT = 0, 1, 2, 3
 
 # Read-only types accept writable arrays too.
 _CELLS = types.Array(types.uint64, 1, "C", readonly=True)
@@ -31,16 +46,31 @@ _TIMES = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.uint64[:, ::1]
 _KEYS_OUT = types.uint64[::1]
 _SLOTS_OUT = types.int32[::1]
-_CURSORS = types.int64[:, ::1]
+_RANGES = types.int64[:, ::1]
+
+
+@njit(types.uint64(types.uint64), cache=True, nogil=True, inline="always")
+def _hash(cell):  # type: ignore[no-untyped-def]
+    # The upper half is folded in first: a product's middle bits depend on lower bits only, and a cell's coarse digits
+    # are its upper ones, while its unused lower digits are all alike.
+    return ((cell ^ (cell >> _HALF)) * _GOLDEN) >> _HALF
+
+
+@njit(types.int64(types.boolean[::1], _SLOTS), cache=True, nogil=True)
+def flag_all(flags, slots):  # type: ignore[no-untyped-def]
+    """Set the flags of n slots; how many were not set before."""
+    new = 0
+    for slot in slots:
+        new += int(not flags[slot])
+        flags[slot] = True
+    return new
 
 
 @njit(types.int64(_TABLE, types.uint64), cache=True, nogil=True)
 def find_cell(table, cell):  # type: ignore[no-untyped-def]
     """Row of a cell in the table, or the free row where it belongs."""
-    # The upper half is folded in first: a product's middle bits depend on lower bits only, and a cell's coarse digits
-    # are its upper ones, while its unused lower digits are all alike.
     mask = np.int64(table.shape[0] - 1)
-    row = np.int64(((cell ^ (cell >> _HALF)) * _GOLDEN) >> _HALF) & mask
+    row = np.int64(_hash(cell)) & mask
     while table[row, 0] != cell and table[row, 0] != _FREE:
         row = (row + 1) & mask
     return row
@@ -48,7 +78,7 @@ def find_cell(table, cell):  # type: ignore[no-untyped-def]
 
 @njit(_TABLE(_TABLE), cache=True, nogil=True)
 def _doubled(table):  # type: ignore[no-untyped-def]
-    larger = np.zeros((2 * table.shape[0], 3), np.uint64)
+    larger = np.zeros((2 * table.shape[0], 2), np.uint64)
     for row in range(table.shape[0]):
         if table[row, 0] != _FREE:
             larger[find_cell(larger, table[row, 0])] = table[row]
@@ -57,13 +87,13 @@ def _doubled(table):  # type: ignore[no-untyped-def]
 
 @njit(_TABLE(_CELLS), cache=True, nogil=True)
 def cell_table(cells):  # type: ignore[no-untyped-def]
-    """Table of n members' cells: each cell's range has its final length, and is still empty (end = start)."""
-    table = np.zeros((_LEAST_CAPACITY, 3), np.uint64)
+    """Table of n members' cells, n < 2^32: each cell's range has its final start, and is still empty (end = start)."""
+    table = np.zeros((_LEAST_CAPACITY, 2), np.uint64)
     distinct = 0
     for cell in cells:
         row = find_cell(table, cell)
         if table[row, 0] == _FREE:
-            if 2 * (distinct + 1) > table.shape[0]:
+            if 3 * (distinct + 1) > 2 * table.shape[0]:
                 table = _doubled(table)
                 row = find_cell(table, cell)
             table[row, 0] = cell
@@ -72,26 +102,100 @@ def cell_table(cells):  # type: ignore[no-untyped-def]
     total = np.uint64(0)
     for row in range(table.shape[0]):
         count = table[row, 1]
-        table[row, 1] = total
-        table[row, 2] = total
+        table[row, 1] = total << _HALF | total
         total += count
     return table
 
 
-@njit(types.void(_CELLS, _CELLS, _SLOTS, types.int64[::1], _TABLE, _KEYS_OUT, _SLOTS_OUT), cache=True, nogil=True)
-def group_by_cell(cells, keys, slots, order, table, keys_out, slots_out):  # type: ignore[no-untyped-def]
-    """Move n members into the ranges of a fresh ``cell_table`` and the two outputs of length n.
+@njit(types.void(_KEYS_OUT, types.uint64), cache=True, nogil=True)
+def mark(marks, cell):  # type: ignore[no-untyped-def]
+    """Set the bits of a cell and of its parent."""
+    for value in (cell, (cell & _TO_COARSE_CLEAR) | _TO_COARSE_SET):
+        bit = _hash(value) & np.uint64(64 * marks.size - 1)
+        marks[bit >> np.uint64(6)] |= _ONE << (bit & np.uint64(63))
 
-    ``order`` sorts the members by key, in which each cell's range is filled; equal keys are then ordered by slot.
+
+@njit(types.void(_KEYS_OUT, _CELLS), cache=True, nogil=True)
+def mark_all(marks, cells):  # type: ignore[no-untyped-def]
+    """``mark`` of n cells."""
+    for cell in cells:
+        mark(marks, cell)
+
+
+@njit(types.boolean(_CELLS, types.uint64), cache=True, nogil=True, inline="always")
+def _is_marked(marks, cell):  # type: ignore[no-untyped-def]
+    bit = _hash(cell) & np.uint64(64 * marks.size - 1)
+    return (marks[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & _ONE != _FREE
+
+
+@njit(types.boolean(_CELLS, _CELLS), cache=True, nogil=True)
+def any_marked(marks, cells):  # type: ignore[no-untyped-def]
+    """Whether the bit of any of n cells is set."""
+    for cell in cells:  # noqa: SIM110 - the compiler knows no generators
+        if _is_marked(marks, cell):
+            return True
+    return False
+
+
+@njit(_KEYS_OUT(_TABLE), cache=True, nogil=True)
+def cell_marks(table):  # type: ignore[no-untyped-def]
+    """``marks`` of a table."""
+    marks = np.zeros(_MARKS_PER_ROW * table.shape[0] // 64, np.uint64)
+    for row in range(table.shape[0]):
+        if table[row, 0] != _FREE:
+            mark(marks, table[row, 0])
+    return marks
+
+
+@njit(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64), cache=True, nogil=True)
+def _insertion_sort(keys, slots, start, end):  # type: ignore[no-untyped-def]
+    """Sort places start..end-1 by (key, slot)."""
+    for i in range(start + 1, end):
+        key, slot = keys[i], slots[i]
+        at = i
+        while at > start and (keys[at - 1] > key or (keys[at - 1] == key and slots[at - 1] > slot)):
+            keys[at], slots[at] = keys[at - 1], slots[at - 1]
+            at -= 1
+        keys[at], slots[at] = key, slot
+
+
+@njit(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64, types.uint64, types.float64), cache=True, nogil=True)
+def sort_spread(keys, slots, start, end, least, width):  # type: ignore[no-untyped-def]
+    """Sort places start..end-1 by (key, slot), given keys spread over ``least .. least + width``; of any others it is
+    slow.
+
+    Each goes to the part of the range where it would stand if they were spread evenly, which leaves little to insert.
     """
-    for i in order:
+    n = end - start
+    if n > _INSERTED:
+        scale = n / width
+        places = np.empty(n, np.int32)
+        counts = np.zeros(n + 1, np.int32)
+        for i in range(n):
+            places[i] = min(np.int64(np.float64(keys[start + i] - least) * scale), n - 1)
+            counts[places[i] + 1] += 1
+        for i in range(n):
+            counts[i + 1] += counts[i]
+        old_keys, old_slots = keys[start:end].copy(), slots[start:end].copy()
+        for i in range(n):
+            to = start + counts[places[i]]
+            counts[places[i]] += 1
+            keys[to], slots[to] = old_keys[i], old_slots[i]
+    _insertion_sort(keys, slots, start, end)
+
+
+@njit(types.void(_CELLS, _CELLS, _SLOTS, _TABLE, _KEYS_OUT, _SLOTS_OUT), cache=True, nogil=True)
+def group_by_cell(cells, keys, slots, table, keys_out, slots_out):  # type: ignore[no-untyped-def]
+    """Move n members into the ranges of their fresh ``cell_table``, at the start of the two outputs, in order."""
+    for i in range(cells.size):
         row = find_cell(table, cells[i])
-        place = table[row, 2]
-        while place > table[row, 1] and keys_out[place - _ONE] == keys[i] and slots_out[place - _ONE] > slots[i]:
-            keys_out[place], slots_out[place] = keys_out[place - _ONE], slots_out[place - _ONE]
-            place -= _ONE
+        place = table[row, 1] & _LOW
         keys_out[place], slots_out[place] = keys[i], slots[i]
-        table[row, 2] += _ONE
+        table[row, 1] += _ONE
+    for row in range(table.shape[0]):
+        if table[row, 0] != _FREE:
+            start, end = np.int64(table[row, 1] >> _HALF), np.int64(table[row, 1] & _LOW)
+            sort_spread(keys_out, slots_out, start, end, _FREE, _CIRCLE)
 
 
 @njit(types.int64(_CELLS, types.int64, types.int64, types.uint64), cache=True, nogil=True)
@@ -106,6 +210,30 @@ def _lower_bound(values, low, high, value):  # type: ignore[no-untyped-def]
     return low
 
 
+@njit(types.int64(types.int64, types.int64, types.uint64), cache=True, nogil=True, inline="always")
+def _likely_place(low, high, value):  # type: ignore[no-untyped-def]
+    """Where in [low, high) a value would stand among keys spread evenly over the circle."""
+    return low + min(np.int64(np.float64(value) * ((high - low) / _CIRCLE)), high - low - 1)
+
+
+@njit(types.int64(_CELLS, types.int64, types.int64, types.uint64), cache=True, nogil=True)
+def _key_bound(keys, low, high, value):  # type: ignore[no-untyped-def]
+    """``_lower_bound`` of keys on the circle: from the likely place in growing steps."""
+    at = _likely_place(low, high, value)
+    step = 1
+    if keys[at] < value:
+        low = at + 1
+        while low + step < high and keys[low + step] < value:
+            low += step + 1
+            step *= 2
+        return _lower_bound(keys, low, min(low + step, high), value)
+    high = at
+    while high - step >= low and keys[high - step] >= value:
+        high -= step
+        step *= 2
+    return _lower_bound(keys, max(low, high - step), high, value)
+
+
 @njit(types.boolean(_SLOTS, types.int64), cache=True, nogil=True)
 def _holds(values, value):  # type: ignore[no-untyped-def]
     low, high = 0, values.size
@@ -118,147 +246,238 @@ def _holds(values, value):  # type: ignore[no-untyped-def]
     return low < values.size and values[low] == value
 
 
-@njit(types.void(_TABLE, types.int64, types.uint64, types.uint64, types.uint64), cache=True, nogil=True)
-def insert_fresh(fresh, count, cell, key, slot):  # type: ignore[no-untyped-def]
-    """Insert a member into ``fresh``, which holds ``count`` and has room for one more, at its place by (cell, key,
-    slot)."""
-    i = count
-    while i > 0:
-        at_cell, at_key, at_slot = fresh[0, i - 1], fresh[1, i - 1], fresh[2, i - 1]
-        if at_cell < cell or (at_cell == cell and (at_key < key or (at_key == key and at_slot < slot))):
-            break
-        fresh[0, i], fresh[1, i], fresh[2, i] = at_cell, at_key, at_slot
-        i -= 1
-    fresh[0, i], fresh[1, i], fresh[2, i] = cell, key, slot
-
-
 @njit(
-    types.boolean(_CURSORS, types.int64, _CELLS, types.int64, types.int64, types.uint64, types.uint64),
+    types.void(_KEYS_OUT, types.int64, _KEYS_OUT, _SLOTS_OUT, _CELLS, _CELLS, _SLOTS, types.int64[::1]),
     cache=True,
     nogil=True,
 )
-def _open_cursor(cursors, c, keys, start, end, viewer_key, first_offset):  # type: ignore[no-untyped-def]
-    """Point cursor ``c`` at the members of ``keys[start:end]`` with an offset >= ``first_offset``; false if there are
-    none."""
-    if start == end:
-        return False
-    origin = _lower_bound(keys, start, end, viewer_key)
-    position = _lower_bound(keys, start, end, viewer_key + first_offset)
+def merge_fresh(fresh_cells, count, keys, slots, new_cells, new_keys, new_slots, order):  # type: ignore[no-untyped-def]
+    """Merge new members into the ``count`` added before, in front of enough room; ``order`` sorts the new by cell, key
+    and slot."""
+    base = keys.size - fresh_cells.size
+    at, left = count - 1, order.size - 1
+    for to in range(count + order.size - 1, -1, -1):
+        if left < 0:
+            return
+        cell, key, slot = new_cells[order[left]], new_keys[order[left]], new_slots[order[left]]
+        old = base + at
+        if at >= 0 and (
+            fresh_cells[at] > cell
+            or (fresh_cells[at] == cell and (keys[old] > key or (keys[old] == key and slots[old] > slot)))
+        ):
+            fresh_cells[to], keys[base + to], slots[base + to] = fresh_cells[at], keys[old], slots[old]
+            at -= 1
+        else:
+            fresh_cells[to], keys[base + to], slots[base + to] = cell, key, slot
+            left -= 1
+
+
+@njit("UniTuple(i8, 2)(u8[:, ::1], u8)", cache=True, nogil=True)
+def _built_range(table, cell):  # type: ignore[no-untyped-def]
+    packed = table[find_cell(table, cell), 1]
+    return np.int64(packed >> _HALF), np.int64(packed & _LOW)
+
+
+@njit("UniTuple(i8, 2)(Array(u8, 1, 'C', readonly=True), i8, i8, u8)", cache=True, nogil=True)
+def _fresh_range(fresh_cells, count, base, cell):  # type: ignore[no-untyped-def]
+    start = _lower_bound(fresh_cells, 0, count, cell)
+    return base + start, base + _lower_bound(fresh_cells, start, count, cell + _ONE)
+
+
+@njit(
+    types.boolean(_TABLE, _KEYS_OUT, _SLOTS_OUT, _KEYS_OUT, types.int64, types.uint64, types.uint64, types.int32),
+    cache=True,
+    nogil=True,
+)
+def remove(table, keys, slots, fresh_cells, fresh_count, cell, key, slot):  # type: ignore[no-untyped-def]
+    """Mark a member as removed; false if there is none. Slots of one key are no longer in order then: a run of equal
+    keys is looked through to its end."""
+    base = keys.size - fresh_cells.size
+    for fresh in range(2):
+        start, end = _fresh_range(fresh_cells, fresh_count, base, cell) if fresh else _built_range(table, cell)
+        at = _lower_bound(keys, start, end, key)
+        while at < end and keys[at] == key:
+            if slots[at] == slot:
+                slots[at] = _REMOVED
+                return True
+            at += 1
+    return False
+
+
+@njit(types.boolean(_RANGES, types.int64, _CELLS, types.uint64, types.uint64), cache=True, nogil=True)
+def _open_range(ranges, c, keys, viewer_key, first_offset):  # type: ignore[no-untyped-def]
+    """Complete range ``c``, of which start and end are written, by its members with an offset >= ``first_offset``;
+    false if there are none."""
+    start, end = ranges[c, _START], ranges[c, _END]
+    position = _key_bound(keys, start, end, viewer_key + first_offset)
     if position == end:
         position = start
-    if keys[position] - viewer_key < first_offset:
-        return False
-    # From ``position`` around to where the circle began; the whole range if that is the same place.
-    left = (origin - position) % (end - start)
-    cursors[c, _POSITION], cursors[c, _START], cursors[c, _END] = position, start, end
-    cursors[c, _LEFT] = left if left > 0 else end - start
+    left = end - start
+    if first_offset > _FREE:
+        if keys[position] - viewer_key < first_offset:
+            return False
+        # From ``position`` around to where the circle began; the whole range if that is the same place.
+        origin = _key_bound(keys, start, end, viewer_key)
+        around = (origin - position) % left
+        left = around if around > 0 else left
+    ranges[c, _POSITION], ranges[c, _LEFT] = position, left
     return True
 
 
-@njit("UniTuple(i8, 2)(u8[:, ::1], i8, u8)", cache=True, nogil=True)
-def _fresh_range(fresh, count, cell):  # type: ignore[no-untyped-def]
-    return _lower_bound(fresh[0], 0, count, cell), _lower_bound(fresh[0], 0, count, cell + _ONE)
-
-
 @njit(
-    types.int64(_CURSORS, _TABLE, _CELLS, _TABLE, types.int64, _CELLS, types.uint64, types.uint64),
+    types.int64(_RANGES, _TABLE, _CELLS, _CELLS, types.int64, types.int64, _CELLS, types.int64, types.int64),
     cache=True,
     nogil=True,
 )
-def _open_cursors(cursors, table, keys, fresh, fresh_count, band, viewer_key, first_offset):  # type: ignore[no-untyped-def]
-    """One cursor for each cell of a band that has members to show, and one more for its fresh members: how many."""
-    n = 0
-    for cell in band:
-        row = find_cell(table, cell)
-        start, end = np.int64(table[row, 1]), np.int64(table[row, 2])
+def _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, first, end):  # type: ignore[no-untyped-def]
+    """Start and end of the members of each cell first..end-1 that has any, and of those added since: how many."""
+    mask = np.int64(table.shape[0] - 1)
+    marked, n = 0, 0
+    # What the next loop branches on is read here already, without a branch, so that the cache's misses overlap.
+    for i in range(first, end):
+        ranges[marked, _POSITION] = i
+        ranges[marked, _LEFT] = np.int64(table[np.int64(_hash(cells[i])) & mask, 1])
+        marked += int(_is_marked(marks, cells[i]))
+    for i in range(marked):
+        packed = table[find_cell(table, cells[ranges[i, _POSITION]]), 1]
+        ranges[n, _START], ranges[n, _END] = packed >> _HALF, packed & _LOW
         # A free row's range is empty by construction.
-        if _open_cursor(cursors, n, keys, start, end, viewer_key, first_offset):
-            cursors[n, _FRESH] = 0
-            n += 1
-        if fresh_count > 0:
-            start, end = _fresh_range(fresh, fresh_count, cell)
-            if _open_cursor(cursors, n, fresh[1], start, end, viewer_key, first_offset):
-                cursors[n, _FRESH] = 1
-                n += 1
+        n += int(ranges[n, _START] < ranges[n, _END])
+    if fresh_count == 0:
+        return n
+    for i in range(marked):
+        cell = cells[ranges[i, _POSITION]]
+        start = _lower_bound(fresh_cells, 0, fresh_count, cell)
+        ranges[n, _START] = base + start
+        ranges[n, _END] = base + _lower_bound(fresh_cells, start, fresh_count, cell + _ONE)
+        n += int(ranges[n, _START] < ranges[n, _END])
     return n
 
 
 @njit(
-    "Tuple((u8, i8))(i8[:, ::1], i8, Array(u8, 1, 'C', readonly=True), Array(i4, 1, 'C', readonly=True), u8[:, ::1])",
-    cache=True,
-    nogil=True,
-)
-def _member_at(cursors, c, keys, slots, fresh):  # type: ignore[no-untyped-def]
-    position = cursors[c, _POSITION]
-    if cursors[c, _FRESH] == 1:
-        return fresh[1, position], np.int64(fresh[2, position])
-    return keys[position], np.int64(slots[position])
-
-
-@njit(types.void(_CURSORS, types.int64), cache=True, nogil=True)
-def _advance(cursors, c):  # type: ignore[no-untyped-def]
-    cursors[c, _LEFT] -= 1
-    cursors[c, _POSITION] += 1
-    if cursors[c, _POSITION] == cursors[c, _END]:
-        cursors[c, _POSITION] = cursors[c, _START]
-
-
-@njit(types.void(_KEYS_OUT, _CURSORS, types.int64, types.int64), cache=True, nogil=True)
-def _sift_down(offsets, heads, n, i):  # type: ignore[no-untyped-def]
-    """Restore the heap of n heads ordered by (offset, slot) below place i; ``heads`` rows are (slot, cursor)."""
-    offset, slot, cursor = offsets[i], heads[i, 0], heads[i, 1]
-    while 2 * i + 1 < n:
-        child = 2 * i + 1
-        right = child + 1
-        if right < n and (
-            offsets[right] < offsets[child] or (offsets[right] == offsets[child] and heads[right, 0] < heads[child, 0])
-        ):
-            child = right
-        if offset < offsets[child] or (offset == offsets[child] and slot <= heads[child, 0]):
-            break
-        offsets[i], heads[i, 0], heads[i, 1] = offsets[child], heads[child, 0], heads[child, 1]
-        i = child
-    offsets[i], heads[i, 0], heads[i, 1] = offset, slot, cursor
-
-
-@njit(
     types.int64(
-        _TABLE, _CELLS, _SLOTS, _TABLE, types.int64, _CELLS, types.uint64, types.uint64,
-        _TIMES, types.int64, _SLOTS, types.int64, _SLOTS_OUT, _KEYS_OUT,
+        _RANGES, _TABLE, _CELLS, _SLOTS, _CELLS, _CELLS, types.int64, _CELLS, types.int64, types.int64, types.uint64,
+        types.uint64,
     ),
     cache=True,
     nogil=True,
 )  # fmt: skip
-def rank_band(  # type: ignore[no-untyped-def]
-    table, keys, slots, fresh, fresh_count, band, viewer_key, first_offset,
-    shown_until_ms, now_ms, excluded, filled, slots_out, offsets_out,
-):  # fmt: skip
-    """Append the shown members of a band's cells to the outputs, by (offset, slot), from ``first_offset`` on.
+def _open_ranges(  # type: ignore[no-untyped-def]
+    ranges, table, keys, slots, marks, fresh_cells, fresh_count, cells, first, end, viewer_key, first_offset
+):
+    """One range for each of the cells first..end-1 that has members to show, and one more for those added since."""
+    base = keys.size - fresh_cells.size
+    found = _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, first, end)
+    for c in range(found):
+        at = _likely_place(ranges[c, _START], ranges[c, _END], viewer_key + first_offset)
+        ranges[c, _LEFT] = np.int64(keys[at]) ^ slots[at]
+    n = 0
+    for c in range(found):
+        ranges[n, _START], ranges[n, _END] = ranges[c, _START], ranges[c, _END]
+        n += int(_open_range(ranges, n, keys, viewer_key, first_offset))
+    return n
 
-    ``filled`` places of the outputs are taken; returns how many are afterwards, at most their length. A member is shown
-    if ``shown_until_ms[slot] > now_ms`` (never if the slot lies beyond that array) and its slot is not in ``excluded``,
-    sorted.
-    """
-    cursors = np.empty((2 * band.size, 5), np.int64)
-    n = _open_cursors(cursors, table, keys, fresh, fresh_count, band, viewer_key, first_offset)
-    offsets = np.empty(n, np.uint64)
-    heads = np.empty((n, 2), np.int64)
+
+@njit(
+    "Tuple((i8, u8[::1], i4[::1]))(i8[:, ::1], i8, u8, u8, Array(u8, 1, 'C', readonly=True), "
+    "Array(i4, 1, 'C', readonly=True), u8[::1], i4[::1])",
+    cache=True,
+    nogil=True,
+)
+def _take(ranges, n, viewer_key, last_offset, keys, slots, offsets, members):  # type: ignore[no-untyped-def]
+    """Take the members up to ``last_offset`` out of n ranges: how many, and their offsets and slots, in arrays that may
+    be larger ones than the last two."""
+    taken = 0
     for c in range(n):
-        key, heads[c, 0] = _member_at(cursors, c, keys, slots, fresh)
-        offsets[c], heads[c, 1] = key - viewer_key, c
-    for i in range(n // 2 - 1, -1, -1):
-        _sift_down(offsets, heads, n, i)
-    while n > 0 and filled < slots_out.size:
-        offset, slot, c = offsets[0], heads[0, 0], heads[0, 1]
-        if slot < shown_until_ms.size and shown_until_ms[slot] > now_ms and not _holds(excluded, slot):
-            slots_out[filled], offsets_out[filled] = slot, offset
-            filled += 1
-        _advance(cursors, c)
-        if cursors[c, _LEFT] > 0:
-            key, heads[0, 0] = _member_at(cursors, c, keys, slots, fresh)
-            offsets[0] = key - viewer_key
-        else:
-            n -= 1
-            offsets[0], heads[0, 0], heads[0, 1] = offsets[n], heads[n, 0], heads[n, 1]
-        _sift_down(offsets, heads, n, 0)
+        position, left = ranges[c, _POSITION], ranges[c, _LEFT]
+        while left > 0 and keys[position] - viewer_key <= last_offset:
+            if taken == offsets.size:
+                offsets = np.concatenate((offsets, np.empty_like(offsets)))
+                members = np.concatenate((members, np.empty_like(members)))
+            offsets[taken], members[taken] = keys[position] - viewer_key, slots[position]
+            taken += 1
+            left -= 1
+            position += 1
+            if position == ranges[c, _END]:
+                position = ranges[c, _START]
+        ranges[c, _POSITION], ranges[c, _LEFT] = position, left
+    return taken, offsets, members
+
+
+@njit(types.int64(_KEYS_OUT, _SLOTS_OUT, types.int64, _TIMES, types.int64, _SLOTS), cache=True, nogil=True)
+def _keep_shown(offsets, members, count, shown_until_ms, now_ms, excluded):  # type: ignore[no-untyped-def]
+    """Move those who are shown to the front: how many."""
+    shown = 0
+    if shown_until_ms.size == 0:
+        return shown
+    for i in range(count):  # no branch, so that the cache's misses overlap
+        offset, slot = offsets[i], np.int64(members[i])
+        # A removed member's slot is no place of the array either.
+        inside = (slot >= 0) & (slot < shown_until_ms.size)
+        until_ms = shown_until_ms[slot if inside else 0]
+        offsets[shown], members[shown] = offset, slot
+        shown += int(inside & (until_ms > now_ms))
+    left = 0
+    for i in range(shown):
+        offsets[left], members[left] = offsets[i], members[i]
+        left += int(not _holds(excluded, members[i]))
+    return left
+
+
+@njit(types.uint64(types.uint64, types.int64, types.int64), cache=True, nogil=True)
+def _window_end(first_offset, wanted, left):  # type: ignore[no-untyped-def]
+    """Last offset of a window that starts at ``first_offset`` and holds somewhat more than ``wanted`` of the members
+    ``left`` in front of it; all if those are few."""
+    some = wanted + (wanted >> 2) + 8
+    if left <= 2 * some:
+        return _LAST
+    width = np.float64(_LAST - first_offset) * (some / left)
+    return first_offset + np.uint64(width)
+
+
+@njit(
+    types.int64(
+        _TABLE, _CELLS, _SLOTS, _CELLS, _CELLS, types.int64, _CELLS, _TIMES, types.uint64, types.uint64,
+        _TIMES, types.int64, _SLOTS, _SLOTS_OUT, _SLOTS_OUT, _KEYS_OUT,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def rank_bands(  # type: ignore[no-untyped-def]
+    table, keys, slots, marks, fresh_cells, fresh_count, cells, ends, viewer_key, first_offset,
+    shown_until_ms, now_ms, excluded, slots_out, bands_out, offsets_out,
+):  # fmt: skip
+    """Write the first shown members of some bands into the outputs, by (band, offset, slot), from ``first_offset`` of
+    the first band on; how many, at most the outputs' length.
+
+    Band i holds ``cells[ends[i - 1]:ends[i]]``. A member is shown if ``shown_until_ms[slot] > now_ms`` (never if the
+    slot lies beyond that array) and its slot is not in ``excluded``, sorted.
+    """
+    # Plain numbers, where the compiler is switched off, would not wrap around the circle.
+    viewer_key, first_offset = np.uint64(viewer_key), np.uint64(first_offset)
+    limit = slots_out.size
+    ranges = np.empty((2 * cells.size + 1, 4), np.int64)
+    offsets, members = np.empty(2 * limit + 32, np.uint64), np.empty(2 * limit + 32, np.int32)
+    filled, first = 0, 0
+    for band in range(ends.size):
+        n = _open_ranges(
+            ranges, table, keys, slots, marks, fresh_cells, fresh_count, cells, first, ends[band], viewer_key,
+            first_offset,
+        )  # fmt: skip
+        left = 0
+        for c in range(n):
+            left += ranges[c, _LEFT]
+        while left > 0 and filled < limit:
+            last_offset = _window_end(first_offset, limit - filled, left)
+            taken, offsets, members = _take(ranges, n, viewer_key, last_offset, keys, slots, offsets, members)
+            shown = _keep_shown(offsets, members, taken, shown_until_ms, now_ms, excluded)
+            sort_spread(offsets, members, 0, shown, first_offset, np.float64(last_offset - first_offset) + 1.0)
+            for i in range(min(shown, limit - filled)):
+                slots_out[filled], bands_out[filled], offsets_out[filled] = members[i], band, offsets[i]
+                filled += 1
+            left -= taken
+            first_offset = last_offset + _ONE
+        if filled == limit:
+            break
+        first, first_offset = ends[band], _FREE
     return filled

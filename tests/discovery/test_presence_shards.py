@@ -224,7 +224,7 @@ def test_new_people_by_the_batch_get_their_own_slot_hash_and_shard(seed: int) ->
         slots = people.slots_or_new(batch)
         assert slots.dtype == np.int32
         assert slots.tolist() == [apart.slot_or_new(user) for user in batch] == [people.slot(user) for user in batch]
-    assert people.ids == apart.ids
+    assert list(people.ids) == list(apart.ids)
     assert len(set(people.ids)) == len(people) > 1024
     for slot, user in enumerate(people.ids):
         assert int(people.hashes[slot]) == people.hash_of(user)

@@ -265,7 +265,7 @@ def require_gone(folded: Folded, user: str) -> None:
     assert folded.people.life(user) == 1
     assert folded.people.is_gone(user)
     assert folded.presence.count_live(START_MS + 10) == 1, "bob, and nobody else"
-    assert user not in {folded.people.ids[slot] for slot in np.flatnonzero(folded.presence.published)}
+    assert user not in {folded.people.ids[int(slot)] for slot in np.flatnonzero(folded.presence.published)}
 
 
 async def test_who_was_erased_stays_so_in_sixteen_shards_and_back_on_one_server(state: State, target: State) -> None:

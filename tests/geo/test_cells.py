@@ -1,16 +1,20 @@
 """Cells against h3 itself and disks against brute force, with pentagons, poles and the antimeridian."""
 
+import ctypes
 import json
 import math
+import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import h3.api.basic_int as h3
 import numpy as np
 import pytest
 import shapely
+from h3._cy import latlng
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,12 +81,23 @@ def test_fallback_gives_the_same_cells(seed: int, monkeypatch: pytest.MonkeyPatc
         cells.cells_of(lats, lons, 16)
 
 
-def test_another_signature_of_h3_is_not_bound() -> None:
-    from h3._cy import latlng
+def test_fallback_gives_the_same_centres_and_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    around = [h3.latlng_to_cell(52.5, 13.4, 7), next(iter(h3.get_pentagons(7))), h3.latlng_to_cell(-90, 0, 7)]
+    compiled = [cells._disk(cell, 9_000.0) for cell in around], cells.centers(around)
+    monkeypatch.setattr(h3_capi, "cells_to_latlngs", None)
+    monkeypatch.setattr(h3_capi, "disk_rings", None)
+    fallback = [cells._disk(cell, 9_000.0) for cell in around], cells.centers(around)
+    for ours, theirs in zip(compiled[0], fallback[0], strict=True):
+        assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
+    assert [part.tolist() for part in compiled[1]] == [part.tolist() for part in fallback[1]]
+    assert cells.centers([])[0].shape == (0,)
 
-    assert h3_capi.exported_signature(latlng.__pyx_capi__) == h3_capi.SIGNATURE
-    assert h3_capi.bind({}) is None
-    assert h3_capi.bind({h3_capi.FUNCTION: latlng.__pyx_capi__["cell_to_latlng"]}) is None
+
+def test_another_library_of_h3_is_not_bound() -> None:
+    library = ctypes.CDLL(latlng.__file__)
+    assert h3_capi.bind(library, "4.5.0") is not None
+    assert h3_capi.bind(library, "5.0.0") is None
+    assert h3_capi.bind(object(), "4.5.0") is None
 
 
 SECOND_PROCESS = """
@@ -92,7 +107,7 @@ from geo.warm import compile_kernels
 
 steps = []
 compile_kernels(lambda *step: steps.append(step))
-stats = [kernel.stats for kernel in (h3_capi.latlng_to_cells, knn.nearest, ranking.rank_band)]
+stats = [kernel.stats for kernel in (h3_capi.latlng_to_cells, knn.nearest, ranking.rank_bands)]
 print(json.dumps([steps, *([sum(counts.values()) for counts in part] for part in (
     [s.cache_hits for s in stats], [s.cache_misses for s in stats]
 ))]))
@@ -107,6 +122,24 @@ def test_a_second_process_loads_every_kernel_from_the_cache() -> None:
     assert [step[1] for step in steps] == list(range(len(steps)))
     assert {step[2] for step in steps} == {len(steps) - 1}
     assert "ranking" in {step[0] for step in steps}
+
+
+def test_another_processor_has_its_kernels_compiled_anew(tmp_path: Path) -> None:
+    """One cache directory, as an image that runs on several machines has."""
+    program = (
+        "import numpy as np; from geo.kernels import polygon as p; k = p.distance_to_ring_m; "
+        "print(k(1.0, 2.0, np.array([[0.0, 0.0], [0.0, 1.0]])), sum(k.stats.cache_hits.values()))"
+    )
+    answers = []
+    for processor in ("generic", "x86-64-v2", "generic"):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": processor}
+        environment |= {"NUMBA_CPU_FEATURES": ""}
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+        )
+        answers.append(ran.stdout.split())
+    assert len({distance for distance, _ in answers}) == 1
+    assert [hits for _, hits in answers] == ["0", "0", "1"]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])

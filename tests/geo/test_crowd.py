@@ -160,9 +160,9 @@ def test_empty_crowds_and_bands() -> None:
 
 def test_misuse_is_refused() -> None:
     index = crowd_of([(CELLS[0], 1, 4)])
-    with pytest.raises(ValueError, match="slot 4 is negative or already"):
+    with pytest.raises(ValueError, match="a slot is negative or already"):
         index.add(CELLS[0], 2, 4)
-    with pytest.raises(ValueError, match="slot -1 is negative or already"):
+    with pytest.raises(ValueError, match="a slot is negative or already"):
         index.add(CELLS[0], 2, -1)
     assert len(index) == 1
     with pytest.raises(ValueError, match="twice"):
@@ -179,7 +179,7 @@ def test_misuse_is_refused() -> None:
         assert other not in index
 
 
-def test_farther_bands_are_computed_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_bands_are_computed_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def counted(cell: int, band: int) -> np.ndarray:
@@ -190,24 +190,85 @@ def test_farther_bands_are_computed_only_when_needed(monkeypatch: pytest.MonkeyP
     index = crowd_of([(CELLS[0], 1, 0), (CELLS[0], 2, 1)])
     shown, nobody = np.full(2, NOW + 1), np.empty(0, np.int32)
     assert index.page(BandsAround(CELLS[0], 5), 0, None, 2, shown, NOW, nobody)[0].tolist() == [0, 1]
-    assert asked == [0]
-    assert index.page(BandsAround(CELLS[0], 2), 0, (0, 1), 2, shown, NOW, nobody)[0].tolist() == [1]
-    assert asked == [0, 0, 1]
+    assert asked == []
+    assert index.page(BandsAround(CELLS[0], 5), 0, (0, 1), 2, shown, NOW, nobody)[0].tolist() == [1]
+    assert asked == [3, 4]
+    far = h3.latlng_to_cell(-30, -120, 7)
+    assert index.page(BandsAround(far, 5), 0, None, 2, shown, NOW, nobody)[0].tolist() == []
+    assert asked == [3, 4], "nobody is near: no cells are needed to know it"
 
 
-def test_the_kernel_runs_for_each_band(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("resolution", [5, 6, 7, 8])
+def test_a_coarse_cover_holds_every_cell_of_its_disk(seed: int, resolution: int) -> None:
+    random = np.random.default_rng(seed)
+    lats, lons = np.degrees(np.arcsin(random.uniform(-1, 1, 40))), random.uniform(-180, 180, 40)
+    pentagons = [h3.cell_to_latlng(cell) for cell in h3.get_pentagons(4)]
+    for lat, lon in [*zip(lats.tolist(), lons.tolist(), strict=True), *pentagons, (90.0, 0.0), (0.0, 180.0)]:
+        cell = h3.latlng_to_cell(lat, lon, resolution)
+        radius_m = float(random.choice([10_000, 20_000, 50_000]))
+        within, _ = cells.disk(cell, radius_m)
+        cover = set(crowd.coarse_cover(cell, radius_m).tolist())
+        assert set(cells.parents(within, ranking.COARSE).tolist()) <= cover
+
+
+def test_the_reach_of_a_coarse_parent_is_as_declared() -> None:
+    """Over whole parents, pentagons and those beside them among them; finer cells lie no farther out than 5 % more."""
+    parents = [cell for pentagon in h3.get_pentagons(4) for cell in h3.grid_disk(pentagon, 1)]
+    parents += [h3.latlng_to_cell(lat, lon, 4) for lat in range(-80, 90, 20) for lon in range(-170, 180, 40)]
+    farthest = max(
+        cells.distances_m(parent, np.array(h3.cell_to_children(parent, 7), np.uint64)).max() for parent in parents
+    )
+    assert farthest * 1.05 < crowd._COARSE_REACH_M
+
+
+def test_one_call_of_the_kernel_for_all_small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    kernel = ranking.rank_band
+    kernel = ranking.rank_bands
     assert len(kernel.signatures) == 1
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
         return kernel(*arguments)
 
-    monkeypatch.setattr(ranking, "rank_band", counted)
+    monkeypatch.setattr(ranking, "rank_bands", counted)
     index = crowd_of([(CELLS[0], 1, 0)])
     assert pages(index, as_bands(CELLS[:1], CELLS[1:]), 0, 5, np.full(1, NOW + 1)) == [(0, 1, 0)]
     assert len(calls) == 2
+    assert pages(index, BandsAround(CELLS[0], 3), 0, 5, np.full(1, NOW + 1)) == [(0, 1, 0)]
+    assert len(calls) == 3
+
+
+def test_who_is_removed_is_in_nobodys_page_and_may_come_back_elsewhere() -> None:
+    index = crowd_of([(CELLS[0], 10, 0), (CELLS[0], 10, 1), (CELLS[1], 20, 2)])
+    index.add(CELLS[1], 20, 3)
+    shown = np.full(5, NOW + 1)
+    for cell, key, slot in ((CELLS[0], 10, 0), (CELLS[1], 20, 3)):
+        index.remove(cell, key, slot)
+        assert slot not in index
+        with pytest.raises(ValueError, match="not in the crowd"):
+            index.remove(cell, key, slot)
+    assert len(index) == 2
+    assert pages(index, as_bands(CELLS[:2]), 0, 5, shown) == [(0, 10, 1), (0, 20, 2)]
+    index.add(CELLS[1], 5, 0)
+    assert pages(index, as_bands(CELLS[:2]), 0, 5, shown) == [(0, 5, 0), (0, 10, 1), (0, 20, 2)]
+    assert len(index) == 3
+
+
+def test_the_removed_are_left_out_when_members_are_folded(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    members = [(CELLS[int(random.integers(9))], int(random.integers(2**63)), slot) for slot in range(700)]
+    index = crowd_of(members[:100])
+    left = set(range(700))
+    for number, member in enumerate(members[100:]):
+        index.add(*member)
+        if number % 3 == 0:
+            gone = int(random.choice(sorted(slot for slot in left if slot <= member[2])))
+            index.remove(*members[gone])
+            left.discard(gone)
+    assert index.added < 600, "never folded"
+    assert len(index) == len(left)
+    expected = naive_geo.crowd_order(members, [CELLS[:9]], 77, left)
+    assert pages(index, as_bands(CELLS[:9]), 77, 40, np.full(700, NOW + 1)) == expected
 
 
 @pytest.mark.parametrize("band", range(5))

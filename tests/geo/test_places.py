@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geo import sphere
 from geo.kernels import knn
-from geo.places import Places
+from geo.places import Places, bitmap
 from tests import naive_geo
 
 SPECIAL = [
@@ -157,6 +157,53 @@ def test_read_only_arrays_are_welcome() -> None:
     lats, masks = np.array([1.0, 2.0]), np.array([1, 1], dtype=np.uint64)
     lats.flags.writeable = masks.flags.writeable = False
     assert Places(lats, lats, masks).nearest_many(lats, lats, 1)[0].tolist() == [[0], [1]]
+
+
+@given(
+    st.lists(st.tuples(POINTS, st.integers(0, 3), st.booleans()), max_size=60),
+    POINTS,
+    st.integers(1, 30),
+    LIMITS,
+    st.sampled_from([0, 1, 3]),
+)
+def test_a_subset_equals_brute_force(
+    points: list[tuple[tuple[float, float], int, bool]],
+    at: tuple[float, float],
+    k: int,
+    limits: tuple[float, float],
+    required: int,
+) -> None:
+    masks, allowed = [mask for _, mask, _ in points], [may for _, _, may in points]
+    places = Places([p[0] for p, _, _ in points], [p[1] for p, _, _ in points], np.array(masks, dtype=np.uint64))
+    vectors = [vector_of(*p) for p, _, _ in points]
+    expected = naive_geo.nearest(vectors, vector_of(*at), k, limits, masks, required, allowed)
+    subset = places.subset(bitmap(allowed))
+    assert len(subset) == len(points)
+    assert subset.nearest(*at, k, limits[1], limits[0], required)[0].tolist() == [row for row, _ in expected]
+    check(places, vectors, masks, *at, k, limits, required)
+
+
+def test_subsets_take_a_bit_for_each_row() -> None:
+    places = Places(np.zeros(65), np.arange(65.0))
+    words = np.array([0, 1], np.uint64)
+    words.flags.writeable = False
+    assert places.subset(words).nearest(0.0, 0.0, 3)[0].tolist() == [64]
+    assert places.subset(np.append(words, words)).nearest(0.0, 0.0, 3)[0].tolist() == [64]
+    for bad in (words[:1], words.astype(np.int64), words.reshape(1, 2)):
+        with pytest.raises(ValueError, match="allowed"):
+            places.subset(bad)  # type: ignore[arg-type]
+
+
+def test_distances_rise_where_the_way_to_compute_them_changes() -> None:
+    """At a half chord of 0.01, about 127.4 km."""
+    limit_deg = math.degrees(2 * math.asin(0.01))
+    lons = limit_deg * (1 + np.arange(-2_000, 2_000) * 2e-16)
+    _, distances_m = Places(np.zeros(lons.size), lons).nearest(0.0, 0.0, lons.size)
+    assert (np.diff(distances_m) >= 0).all()
+    np.testing.assert_allclose(distances_m, sphere.EARTH_RADIUS_M * math.radians(limit_deg), rtol=2e-12)
+    for lon in (0.001, 0.1, 1.0, 1.14, 1.15, 2.0):
+        found = float(Places([0.0], [lon]).nearest(0.0, 0.0, 1)[1][0])
+        assert found == pytest.approx(sphere.EARTH_RADIUS_M * math.radians(lon), rel=1e-12)
 
 
 @given(st.lists(POINTS, max_size=30), st.lists(POINTS, max_size=10), st.integers(1, 35), LIMITS)
