@@ -32,9 +32,9 @@ from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
 _MADE_AT_THE_END = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*|cases)", re.DOTALL)
-_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
+_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones|rq:.*)", re.DOTALL)
 _TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
@@ -60,8 +60,9 @@ class Resharding(Plan):
         if person:
             yield _of_person(record, b"{s%02d}" % self._after.of(person[3].decode()), person[2])
         elif of_each:
-            # No leader of the new world may have a token that one of the old world had; and tombstones do not tell
-            # whose shard they are of: without them a second erasure would count as a first, as is done already.
+            # No leader of the new world may have a token that one of the old world had. Tombstones, and counters of
+            # requests, are named by hashes, which do not tell whose shard they are of: without its tombstone a second
+            # erasure would count as a first, as is done already; counters are asked for by name, and end in two days.
             for shard in self._after.all():
                 yield replace(record, key=b"{s%02d}:%s" % (shard, of_each[2]))
         elif not _MADE_AT_THE_END.fullmatch(record.key):
