@@ -249,7 +249,8 @@ class Bottles:
         """Take one person out of the sea: own bottles that nobody answered go, what they hold goes back, of threads the
         other's words stay. ``human``: key of the human behind the account, '' while that has others. ``name``: of the
         tombstone; done once for each ``life``. Raises StateAway."""
-        own = [keys.sea_seen(user), *([keys.sea_seen(human)] if human else [])]
+        # Versions up to 2026-11-22 counted throws and picks under the id itself, for a day: until 2027 they go, too.
+        own = [of(person) for person in (user, human) if person for of in (keys.sea_seen, keys.sea_quota)]
         names = [keys.tombstones(keys.SEA_TAG), keys.sea_withheld(), keys.sea_mine(user), *own]
         await self._run(_ERASE, names, user, name, life)
 
