@@ -15,7 +15,7 @@ Rules beyond the API contract:
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, NoReturn, Protocol
 
 from discovery.bottle_records import (
@@ -223,7 +223,7 @@ class Bottles:
 
     async def mine(self, caller: str, limit: int, after: int | None) -> tuple[list[MineItem], int | None]:
         """The caller's bottles, newest throw or pick first, from below ``after``; and the next page's ``after``."""
-        never = self._people.blocked_either_way(caller) | self._people.withheld().users
+        never = self._people.blocked_either_way(caller), self._people.withheld().users
         rows: list[MineRow] = []
         before = after
         while len(rows) <= limit:
@@ -231,7 +231,7 @@ class Bottles:
                 _MINE, [keys.sea_mine(caller)], "+inf" if before is None else f"({before}", limit + 1
             )
             found = [row for raw in page if (row := read_mine(raw, caller)) is not None]
-            rows += [row for row in found if not _hidden(row, never)]
+            rows += [row for row in found if not _hidden(row, *never)]
             if len(page) <= limit:
                 break
             before = int(page[-1][1])
@@ -258,9 +258,9 @@ class Bottles:
         """Return lapsed holds, bury ended bottles and tell who is withheld, where no traffic does it; how many bottles
         this call handled (<= 32)."""
         handled: int = await self._run(_SWEEP, [])
-        withheld = self._people.withheld()
-        if (await self._state.call("HGET", keys.sea_withheld(), "") or b"").decode() != withheld.stamp:
-            await self._tell(withheld)
+        stamp = self._people.withheld().stamp
+        if (await self._state.call("HGET", keys.sea_withheld(), "") or b"").decode() != stamp:
+            await self._tell()
         return handled
 
     async def _draw(self, caller: str, key: str) -> tuple[bytes, int, int, Any]:
@@ -315,16 +315,17 @@ class Bottles:
     async def _meet(self, script: SeaScript, caller: str, names: list[str], *args: str | int) -> Any:
         """An act that those withheld are kept from; the sea is told of them where it has others. Raises Erased."""
         for _ in range(_TELLS):
-            withheld = self._people.withheld()
-            reply = await self._act(script, caller, [*names, keys.sea_withheld()], *args, withheld.stamp)
+            stamp = self._people.withheld().stamp
+            reply = await self._act(script, caller, [*names, keys.sea_withheld()], *args, stamp)
             if reply != _WITHHELD:
                 return reply
-            await self._tell(withheld)
+            await self._tell()
         raise StateAway("workers do not agree yet who is withheld from the sea")
 
-    async def _tell(self, withheld: WithheldNow) -> None:
+    async def _tell(self) -> None:
         """Nothing is written when another worker came first: the act is tried again anyhow."""
         flat = await self._state.call("HGETALL", keys.sea_withheld())
+        withheld = self._people.withheld()  # as it is by now: set and stamp of one moment
         told = dict(zip(map(bytes.decode, flat[::2]), flat[1::2], strict=True))
         stamp: bytes = told.pop("", b"")
         leave, come = told.keys() - withheld.users, withheld.users - told.keys()
@@ -370,10 +371,10 @@ class Bottles:
         return hmac.new(self._secret, message, hashlib.sha256).digest()[:16].hex()
 
 
-def _hidden(row: MineRow, never: frozenset[str]) -> bool:
+def _hidden(row: MineRow, *never: Set[str]) -> bool:
     """Another whom the caller never meets hides a bottle; not from its author while the holder is unknown to them."""
     unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
-    return row.other in never and not unknown_holder
+    return any(row.other in users for users in never) and not unknown_holder
 
 
 def _known(raw: Any) -> Record:
