@@ -106,7 +106,7 @@ def test_people_know_whom_to_withhold(rng: random.Random) -> None:
     assert people.withheld_bottles.at(1).users == {"bob"}
     people.drop(0)
     assert people.withheld_bottles.at(1) == WithheldNow(frozenset(), "")
-    people.restore({bob: {"hold": 70}}, {}, {}, {})
+    people.restore({bob: {"hold": 70}}, {}, {})
     assert people.withheld_bottles.at(1).users == {"bob"}
     people.fold_erased("bob", people.tombstones.name("bob"), 5, 1, 5)
     assert people.withheld_bottles.at(1).users == set()
