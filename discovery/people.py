@@ -28,10 +28,14 @@ _FIRST_CAPACITY = 1024
 
 
 class Shown(NamedTuple):
-    """Strangers whom a new account was shown on a day since 1970, by their marks: uint32[n], ascending, each once."""
+    """Strangers whom a new account was shown on a day since 1970, by their marks: uint32[n], ascending, each once.
+
+    ``slots`` int32[m], in any order, are of those of them whom this worker has met as such: to find them in a crowd.
+    """
 
     day: int
     marks: NDArray[np.uint32]
+    slots: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 def grown(column: NDArray[Any], capacity: int) -> NDArray[Any]:

@@ -422,6 +422,15 @@ class Presence:
         self._in_crowd[:] = False
         self._left_crowd.clear()
         self._in_crowd[slots] = True
+        return self._indexed(slots)
+
+    def crowd_of(self, slots: NDArray[np.int32], now_ms: int) -> Crowd:
+        """An index of those alone of these different people who are in :meth:`crowd`: for 50, 0.1 ms."""
+        self.crowd(now_ms)
+        slots = slots[slots < len(self._in_crowd)]
+        return self._indexed(slots[self._in_crowd[slots]])
+
+    def _indexed(self, slots: NDArray[np.int32]) -> Crowd:
         cells7 = cells.parents(self.stranger[slots], STRANGER_RESOLUTION)
         shown = cells7 if self._areas is None else self._areas.published_many(cells7)
         return Crowd(shown, self._member_keys(slots), slots)
