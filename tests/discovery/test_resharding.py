@@ -312,6 +312,19 @@ async def test_a_copy_with_another_secret_is_refused_and_the_source_goes_on(stat
     await world_record.refuse_elsewhere(state)
 
 
+async def test_without_a_checkpoint_the_erasures_of_the_feed_tell_the_secret(state: State, target: State) -> None:
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    name = Folded(1).people.tombstones.name("ann")
+    await write_feed(state, [report("ann", START_MS), Entry(START_MS, "e", ["ann", name, START_MS, 1])])
+    with pytest.raises(WrongSecret):
+        await Copy(state, target, Resharding(COUNT, time.monotonic, b"another secret" * 3), time.monotonic).run("there")
+    await world_record.refuse_elsewhere(state)
+    await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
+    loaded = await Checkpoints(target, "s00").read()
+    assert loaded is not None
+    assert [row[0] for row in unpack(loaded.chunks).tombstones] == [name]
+
+
 async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:
     await state.call("HSET", keys.world(), "format", "2", "shards", "1")
     await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
