@@ -81,6 +81,10 @@ class PeopleView(Protocol):
         """Users whom nobody may meet in the sea: by moderation."""
         ...
 
+    def is_gone(self, user: str) -> bool:
+        """Whether ``user`` was erased, and the sea perhaps not cleared of them yet."""
+        ...
+
     def life_arguments(self, user: str) -> list[str | int]:
         """Behind the arguments of a script by which ``user`` acts: see ``lua/life.lua``."""
         ...
@@ -147,10 +151,12 @@ class Bottles:
 
     async def pick(self, caller: str, key: str) -> Picked:
         """Take one bottle, uniform over those the caller may have. Raises KeyReused, QuotaExceeded, StateAway."""
-        status, now_ms, used, raw = await self._draw(caller, key)
+        never: set[str] = set()
+        status, now_ms, used, raw = await self._draw(caller, key, never)
         while status == b"ok" and self._blocked(caller, record := _known(raw)):
             await self._release(caller, key, record.bottle_id)
-            status, now_ms, used, raw = await self._draw(caller, key)
+            never.add(record.author)  # who was erased is in no worker's set, and their bottles may float on for a while
+            status, now_ms, used, raw = await self._draw(caller, key, never)
         if status not in {b"ok", b"same", b"empty"}:
             _refuse(status, now_ms)
         record_or_none = read_record(raw) if raw else None
@@ -194,7 +200,10 @@ class Bottles:
         )
         if status != b"ok":
             _refuse(status)
-        return _known(rest[0]).view(caller)
+        record = _known(rest[0])
+        if self._blocked(caller, record):  # folded since: as the script would say now
+            _refuse(b"none" if caller == record.author else b"conflict")
+        return record.view(caller)
 
     async def block_other(self, caller: str, bottle_id: str) -> str:
         """The id of the other of the two, for the block that the caller of this makes; never for an answer.
@@ -231,7 +240,7 @@ class Bottles:
                 _MINE, [keys.sea_mine(caller)], "+inf" if before is None else f"({before}", limit + 1
             )
             found = [row for raw in page if (row := read_mine(raw, caller)) is not None]
-            rows += [row for row in found if not _hidden(row, *never)]
+            rows += [row for row in found if not self._hides(row, *never)]
             if len(page) <= limit:
                 break
             before = int(page[-1][1])
@@ -263,8 +272,9 @@ class Bottles:
             await self._tell()
         return handled
 
-    async def _draw(self, caller: str, key: str) -> tuple[bytes, int, int, Any]:
-        """Rounds of the pick script until it claims, repeats, refuses, or knows that the sea has nothing.
+    async def _draw(self, caller: str, key: str, never: Set[str]) -> tuple[bytes, int, int, Any]:
+        """Rounds of the pick script until it claims, repeats, refuses, or knows that the sea has nothing. ``never``:
+        further authors whose bottles it is not to draw.
 
         Ends: from round ``_ROUNDS`` on each round enumerates, and can only be sent again while lapsed holds wait to
         be swept, 16 of them a round.
@@ -291,7 +301,7 @@ class Bottles:
                 self._picks_per_day,
                 int(rounds >= _ROUNDS),
                 *(self._random() for _ in range(_RANDOMS)),
-                *(self._people.blocked_either_way(caller) | self._people.muted(caller)),
+                *(self._people.blocked_either_way(caller) | self._people.muted(caller) | never),
             )
             if status != b"again":
                 return status, now_ms, used, rest[0] if rest else None
@@ -347,8 +357,17 @@ class Bottles:
         return await self._state.run(script, [*_SEA, *names], args, within_s=self._read_within_s)
 
     def _blocked(self, caller: str, record: Record) -> bool:
-        other = record.other(caller)
-        return other in self._people.withheld().users or other in self._people.blocked_either_way(caller)
+        other, people = record.other(caller), self._people
+        if other is None:
+            return False
+        return other in people.withheld().users or other in people.blocked_either_way(caller) or people.is_gone(other)
+
+    def _hides(self, row: MineRow, *never: Set[str]) -> bool:
+        """Another whom the caller never meets hides a bottle; not from its author while that holder is not known."""
+        unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
+        if row.other is None or unknown_holder:
+            return False
+        return any(row.other in users for users in never) or self._people.is_gone(row.other)
 
     def _hidden_from(self, caller: str, record: Record) -> bool:
         return record.hidden_from(caller) or self._blocked(caller, record)
@@ -369,12 +388,6 @@ class Bottles:
         """First 16 bytes, as hex, of HMAC-SHA256 over the parts, each with its length before it."""
         message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in map(str.encode, parts))
         return hmac.new(self._secret, message, hashlib.sha256).digest()[:16].hex()
-
-
-def _hidden(row: MineRow, *never: Set[str]) -> bool:
-    """Another whom the caller never meets hides a bottle; not from its author while the holder is unknown to them."""
-    unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
-    return any(row.other in users for users in never) and not unknown_holder
 
 
 def _known(raw: Any) -> Record:
