@@ -67,7 +67,8 @@ class Erasure:
         name = self._people.tombstones.name(user)
         await self._writer.enforce(user, _ERASE, self._records(user), [user, name, at_ms, human, life])
         stands = self._people.tombstone(user)
-        assert stands is not None
+        if stands is None:  # the shard is being read anew
+            raise StateAway("erased, and not yet cleared everywhere", outcome_unknown=True)
         await asyncio.gather(self.clear(user, stands.life, human), self._note([(name, stands.at_ms)]))
 
     def _records(self, user: str) -> list[str]:

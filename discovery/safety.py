@@ -1,12 +1,13 @@
 """Blocks: both directions, all features. A block is stored with the blocker and applied both ways."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
 
-from discovery.errors import Conflict, TooManyBlocks
+from discovery.errors import Conflict, Erased, TooManyBlocks
 from discovery.mutes import MAX_MUTES
 from discovery.owned_rows import OwnedRows
 from discovery.people import People
@@ -183,7 +184,12 @@ class Safety:
         mine = [self._people.ids[account] for account in self._people.accounts(slot)]
         theirs = [self._people.ids[account] for account in self._people.humans.behind(other_slot)]
         pairs = [(a, b) for a in mine for b in theirs if (a, b) != (user, target)]
-        await asyncio.gather(*(self._decline(a, b) for a, b in pairs))
+        await asyncio.gather(*(self._end_friendship(a, b) for a, b in pairs))
+        self._writer.lives.require(user)
+
+    async def _end_friendship(self, user: str, other: str) -> None:
+        with contextlib.suppress(Erased):  # that account, not who blocks: nothing it showed stands any more
+            await self._decline(user, other)
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""

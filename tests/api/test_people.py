@@ -1,8 +1,11 @@
 """Settings, friends and blocks over HTTP."""
 
+import asyncio
+
 import httpx2
 import pytest
 
+from discovery.errors import Erased
 from tests.world import HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 
@@ -179,6 +182,29 @@ async def test_who_is_blocked_does_not_get_rid_of_it_by_erasing_that_account(wor
         assert (await seen("x2"), await seen("y")) == ({"y"}, set()), "still muted"
         assert (await y.delete("/v1/me/mutes/x1")).status_code == 204
     assert await seen("y") == {"x2"}
+
+
+async def test_a_block_stands_though_another_account_is_erased_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in ("ann", "ann2"):
+        await world.hive.settings.note_person(user, "P")
+    await world.place("bob", *PARIS)
+    await world.befriend("ann2", "bob")
+    decline = world.hive.safety._decline
+
+    async def late(user: str, other: str) -> None:
+        async with world.client("ann2") as second:
+            act = asyncio.create_task(second.delete("/v1/me?confirm=ann2"))  # a task, for a request of its own
+            assert (await act).status_code == 202
+        raised = await asyncio.gather(decline(user, other), return_exceptions=True)
+        assert raised == [None], "nothing is left to end"
+        raise Erased("as where that is not folded yet")
+
+    monkeypatch.setattr(world.hive.safety, "_decline", late)
+    async with world.client("ann") as ann:
+        assert (await ann.put("/v1/me/blocks/bob")).status_code == 204
+        assert (await ann.get("/v1/me/blocks")).json()["blocks"] == [{"user": "bob"}]
 
 
 async def test_blocks_are_paged(world: World) -> None:
