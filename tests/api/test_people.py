@@ -198,7 +198,7 @@ async def test_a_block_stands_though_another_account_is_erased_meanwhile(
             act = asyncio.create_task(second.delete("/v1/me?confirm=ann2"))  # a task, for a request of its own
             assert (await act).status_code == 202
         raised = await asyncio.gather(decline(user, other), return_exceptions=True)
-        assert raised == [None], "nothing is left to end"
+        assert list(raised) == [None], "nothing is left to end"
         raise Erased("as where that is not folded yet")
 
     monkeypatch.setattr(world.hive.safety, "_decline", late)
