@@ -43,10 +43,9 @@ from discovery.withheld import WithheldNow
 REPLIES_MAX = 200  # a thread is one answer of state and of the API: 200 texts of 500 characters are 0.4 MB at most
 
 _RANDOMS = 20  # 16 draws, 4 for the choice after an enumeration
-_ROUNDS = (
-    3  # then enumerate whatever the size: 16 misses in a sea of > 4x the exclusions happen once in 2^32, and 48 in
-)
-# one of which withheld authors, whom the script does not count, wrote up to nine tenths, once in 157
+# Rounds before a pick enumerates whatever the size. 16 misses in a sea of more than 4 times the exclusions happen once
+# in 2^32; 48 in one of which withheld authors, whom the script does not count, wrote up to nine tenths, once in 157.
+_ROUNDS = 3
 _TELLS = 20  # workers that have not folded the same yet may each write their own set of withheld people, for some ms
 _WITHHELD = b"withheld"
 
