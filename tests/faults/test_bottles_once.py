@@ -22,7 +22,6 @@ async def test_every_bottle_has_exactly_one_owner(tmp_path: Path, seed: int, sca
     draws = random.Random(seed)
     with reported("q12_bottles", seed, "embedded", writers=PEOPLE, throws=throws) as run, subject(tmp_path) as service:
         writers = Writers(service, run.ledger, seed, PEOPLE, BOTTLE_ACTS)
-        writers.pause_s = 0.0  # it ends with the number of bottles: who rests makes it longer
         await writers.prepare()
         running = asyncio.create_task(writers.run())
         kills = 0
