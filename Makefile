@@ -3,8 +3,9 @@
 
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
-# Most of the tests' time is waiting for servers. One file's tests stay together: they share what is slow to start.
-SIDE_BY_SIDE = --numprocesses 2 --dist loadfile
+# Most of the tests' time is waiting for servers. One file's tests stay together: they share what is slow to start. The
+# order is that of tests/longest_first.py, not by the number of tests.
+SIDE_BY_SIDE = --numprocesses 3 --dist loadfile --no-loadscope-reorder
 TEST_DATA = $${NEARHIVE_TEST_DATA:-../shared/data}
 MODERN = import sys; sys.exit(sys.version_info < (3, 11))
 WARM = from geo.warm import compile_kernels; compile_kernels(lambda name, done, total: print(f"  {done}/{total} {name}", flush=True))
@@ -55,6 +56,8 @@ run: setup ## Set up everything, then serve the living demo on 127.0.0.1:$PORT (
 	@NEARHIVE_EPOCH_S=$${NEARHIVE_EPOCH_S:-30} exec .venv/bin/nearhive serve --demo \
 	  --host 127.0.0.1 --port $${PORT:-8000} --workers 2
 
+# Each of the many services that tests start would compile the sources anew where the environment forbids to keep that.
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/.test-servers setup ## Set up everything, then run all tests (ARGS="-k shake" narrows)
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 

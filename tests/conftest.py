@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,7 @@ from tests.footings import (  # noqa: F401
     redis_server,
     waitaof_server,
 )
+from tests.longest_first import LONGEST_FIRST
 from tests.state import state, state_server  # noqa: F401
 from tests.world import no_feed_entry, world  # noqa: F401
 
@@ -25,6 +27,14 @@ SCALE = int(os.environ.get("NEARHIVE_TEST_SCALE") or 1)
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=100 * SCALE)
 settings.load_profile("nightly" if SCALE > 1 else "default")
+
+_ROOT = Path(__file__).resolve().parent.parent
+_PLACES = {_ROOT / name: place for place, name in enumerate(LONGEST_FIRST)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first; the tests of one file stay together, in their order."""
+    items.sort(key=lambda item: _PLACES.get(item.path, len(_PLACES)))
 
 
 @pytest.fixture

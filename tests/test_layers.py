@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.longest_first import LONGEST_FIRST
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("geo", "discovery", "api", "loadtest")
 MAY_IMPORT = {
@@ -168,3 +170,8 @@ def test_nothing_grows_too_big(module: str) -> None:
         if (function.end_lineno or 0) - function.lineno + 1 > MAX_FUNCTION_LINES
     ]
     assert long == []
+
+
+def test_files_that_go_first_exist() -> None:
+    assert len(set(LONGEST_FIRST)) == len(LONGEST_FIRST)
+    assert [name for name in LONGEST_FIRST if not (ROOT / name).is_file()] == []

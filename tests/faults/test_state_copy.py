@@ -21,20 +21,21 @@ from typing import Any
 from discovery.store import backup, keys, transfer
 from discovery.store.client import State
 from tests.cluster_servers import ClusterServers
-from tests.faults.ledger import FAIL, OK, UNKNOWN, Act, Ledger, Register
+from tests.faults.ledger import FAIL, OK, UNKNOWN, Ledger, Register
 from tests.faults.on_cluster import agreed, opened
 from tests.faults.patience import within
 from tests.faults.report import reported
 from tests.faults.subject import Subject, subject
-from tests.faults.writers import Person, Request, Writers
+from tests.faults.writers import Writers
 from tests.footings import empty
 from tests.servers import Server
-from tests.service import NEARHIVE, Answer
+from tests.service import NEARHIVE
 
 _STOPPED = "the service is told to stop"  # what a copy says when it has marked its source
 _STOPS_S = within(1.0)  # a worker renews its leases four times a second, and looks for the mark twice
 _STAY_BACK_S = within(5.0)
 _COMMAND_S = 120.0
+_PAUSE_S = 0.05  # the commands under test should have some of the processors, too
 _SETTINGS = {"epoch_s": "1"}
 _PEOPLE_READS = ("/v1/me/settings", "/v1/me/blocks", "/v1/me/friends", "/v1/nearby", "/v1/radar", "/v1/me/bottles")
 
@@ -42,7 +43,7 @@ _PEOPLE_READS = ("/v1/me/settings", "/v1/me/blocks", "/v1/me/friends", "/v1/near
 async def test_a_live_state_moves_from_footing_to_footing(
     tmp_path: Path, redis_server: Server, cluster_servers: ClusterServers, seed: int, scale: int
 ) -> None:
-    count, write_s, pause_s = (16, 1.5, 0.05) if scale == 1 else (64, 20.0, 0.0)
+    count, write_s = (16, 1.5) if scale == 1 else (64, 20.0)
     for url in (redis_server.url, cluster_servers.url):
         async with opened(url) as state:
             await empty(state)
@@ -51,8 +52,8 @@ async def test_a_live_state_moves_from_footing_to_footing(
         contextlib.ExitStack() as services,
     ):
         here = first = services.enter_context(subject(tmp_path, **_SETTINGS))
-        writers = Paced(here, run.ledger, seed, count)
-        writers.pause_s = pause_s
+        writers = Writers(here, run.ledger, seed, count)
+        writers.pause_s = _PAUSE_S if scale == 1 else 0.0
         await writers.prepare()
         counts: dict[str, Any] = {}
         async with writing(writers):
@@ -135,15 +136,15 @@ def new_service(old: Subject, folder: Path, url: str = "") -> "contextlib.Abstra
 async def test_a_backup_holds_what_was_acknowledged_and_a_broken_copy_lets_the_service_go_on(
     tmp_path: Path, redis_server: Server, seed: int, scale: int
 ) -> None:
-    count, write_s, pause_s = (16, 1.5, 0.05) if scale == 1 else (64, 20.0, 0.0)
+    count, write_s = (16, 1.5) if scale == 1 else (64, 20.0)
     async with opened(redis_server.url) as state:
         await empty(state)
     with (
         reported("q22_backup", seed, "embedded", writers=count) as run,
         subject(tmp_path, **_SETTINGS) as here,
     ):
-        writers = Paced(here, run.ledger, seed, count)
-        writers.pause_s = pause_s
+        writers = Writers(here, run.ledger, seed, count)
+        writers.pause_s = _PAUSE_S if scale == 1 else 0.0
         await writers.prepare()
         async with writing(writers):
             await asyncio.sleep(write_s)
@@ -242,16 +243,6 @@ class AsOf:
 
 
 # --- what both use ---
-
-
-class Paced(Writers):
-    """With a pause before each act, where the commands under test should have some of the processors, too."""
-
-    pause_s = 0.0
-
-    async def _do(self, person: Person, act: Act, request: Request) -> Answer | None:
-        await asyncio.sleep(self.pause_s)
-        return await super()._do(person, act, request)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from api.dependencies import rfc3339
 from tests.faults.ledger import FAIL, OK, UNKNOWN, Act, Finding, Ledger, Register, Value
-from tests.faults.patience import within
+from tests.faults.patience import pause_s, within
 from tests.faults.subject import Subject
 from tests.service import Answer, Connection, for_all
 
@@ -67,6 +67,7 @@ class Writers:
         self.acts = acts
         self.statuses: Counter[int] = Counter()  # of all tries; 0 = no answer
         self.slowest_s = 0.0
+        self.pause_s = pause_s(count)
         self._stopping = False
         self._until_base_ms = (time.time_ns() // 1_000_000_000 + 10 * 3600) * 1000
         self.people = [self._person(seed, number) for number in range(count)]
@@ -115,6 +116,7 @@ class Writers:
         while not self._stopping:
             person.turn += 1
             await getattr(self, f"_{person.draws.choices(names, weights)[0]}")(person)
+            await asyncio.sleep(self.pause_s)
 
     # --- acts ---
 
