@@ -4,6 +4,7 @@ Read from the syntax trees, so that an import inside a function counts too.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,17 +147,50 @@ def test_only_geo_kernels_use_numba() -> None:
     assert all(module.startswith("geo/kernels/") for module in users)
 
 
-@pytest.mark.parametrize("module", modules("geo/kernels"))
-def test_every_kernel_is_compiled_at_import_and_cached(module: str) -> None:
+def kernels(module: str) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.Call]]:
+    """Every compiled function with its decorator, which is a call: ``njit(...)`` or ``inner(...)``."""
     for function in functions(module):
         for decorator in function.decorator_list:
-            if "njit" not in ast.unparse(decorator):
-                continue
-            assert isinstance(decorator, ast.Call), f"{function.name}: njit without a signature"
-            options = {option.arg for option in decorator.keywords if ast.unparse(option.value) == "True"}
-            assert decorator.args, f"{function.name}: no signature"
-            assert "cache" in options, f"{function.name}: not cached"
-            assert "nogil" in options or module == "geo/kernels/h3_capi.py", f"{function.name}: holds the GIL"
+            if re.match(r"(numba\.)?(njit|jit|inner)\b", ast.unparse(decorator)):
+                assert isinstance(decorator, ast.Call), f"{function.name}: no signature"
+                yield function, decorator
+
+
+@pytest.mark.parametrize("module", modules("geo/kernels"))
+def test_every_kernel_is_compiled_at_import_and_cached(module: str) -> None:
+    """Or, where only kernels call it, within those."""
+    for function, decorator in kernels(module):
+        options = {option.arg for option in decorator.keywords if ast.unparse(option.value) == "True"}
+        assert decorator.args, f"{function.name}: no signature"
+        if ast.unparse(decorator.func) == "njit":
+            assert {"cache", "nogil"} <= options, f"{function.name}: not cached, or holds the GIL"
+
+
+def test_inner_kernels_are_called_by_kernels_alone() -> None:
+    """Python would meet one that is not compiled, and have it compiled for whatever it gives."""
+    inner = {
+        function.name
+        for module in modules("geo/kernels")
+        for function, decorator in kernels(module)
+        if ast.unparse(decorator.func) == "inner"
+    }
+    assert len(inner) > 50
+    names = {"kernels", *(Path(module).stem for module in modules("geo/kernels"))}
+    used = [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for module in modules(*PACKAGES)
+        if not module.startswith("geo/kernels/")
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr in inner and ast.unparse(node.value) in names
+    ]
+    used += [
+        f"{module} imports {name}"
+        for module in modules(*PACKAGES)
+        if not module.startswith("geo/kernels/")
+        for name in imported(module)
+        if name.startswith("geo.kernels.") and name.rpartition(".")[2] in inner
+    ]
+    assert used == []
 
 
 @pytest.mark.parametrize("module", modules(*PACKAGES))

@@ -20,6 +20,8 @@ import math
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
+
 # 25,000 points: leaves of 4 to 8 and of 8 to 16 points differ by 10 %; flags allow 16, and 12 keeps below 48 bytes.
 LEAF_SIZE = 12
 
@@ -31,7 +33,7 @@ _READ_ONLY_POINTS = "Array(f8, 2, 'C', readonly=True)"
 _READ_ONLY_BITS = "Array(u8, 1, 'C', readonly=True)"
 
 
-@njit(f"void({_POINTS}, i8, i8)", cache=True, nogil=True)
+@inner(f"void({_POINTS}, i8, i8)")
 def _swap(points, rows, masks, i, j):  # type: ignore[no-untyped-def]
     for axis in range(3):
         points[i, axis], points[j, axis] = points[j, axis], points[i, axis]
@@ -39,7 +41,7 @@ def _swap(points, rows, masks, i, j):  # type: ignore[no-untyped-def]
     masks[i], masks[j] = masks[j], masks[i]
 
 
-@njit(f"void({_POINTS}, i8, i8, i8, i8)", cache=True, nogil=True)
+@inner(f"void({_POINTS}, i8, i8, i8, i8)")
 def _select(points, rows, masks, low, high, place, axis):  # type: ignore[no-untyped-def]
     """Reorder [low, high) so that what lies before ``place`` is not greater, and what lies after is not less, on an
     axis.
@@ -67,7 +69,7 @@ def _select(points, rows, masks, low, high, place, axis):  # type: ignore[no-unt
             return
 
 
-@njit("i8(f8[:, ::1], u8[::1], i4[:, ::1], u8[::1], i8, i8, i8)", cache=True, nogil=True)
+@inner("i8(f8[:, ::1], u8[::1], i4[:, ::1], u8[::1], i8, i8, i8)")
 def _summarise(points, masks, boxes, node_masks, node, low, high):  # type: ignore[no-untyped-def]
     """Box and mask of a node from its points; returns the axis on which they spread most."""
     widest, width = 0, -1.0
@@ -84,7 +86,7 @@ def _summarise(points, masks, boxes, node_masks, node, low, high):  # type: igno
     return widest
 
 
-@njit("i8(i8)", cache=True, nogil=True)
+@inner("i8(i8)")
 def _leaves_for(n):  # type: ignore[no-untyped-def]
     leaves = 1
     while leaves * LEAF_SIZE < n:

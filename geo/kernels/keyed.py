@@ -8,6 +8,8 @@ eight bytes, least significant first; the tests hold the paper's vectors.
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
+
 _ROUND_CONSTANTS = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
 _C0 = np.uint64(_ROUND_CONSTANTS[0])
 _C1 = np.uint64(_ROUND_CONSTANTS[1])
@@ -18,12 +20,12 @@ _LENGTH_BLOCK = np.uint64(8 << 56)
 _END = np.uint64(0xFF)
 
 
-@njit("u8(u8, u8)", cache=True, nogil=True, inline="always")
+@inner("u8(u8, u8)", inline="always")
 def _rotate_left(value, bits):  # type: ignore[no-untyped-def]
     return (value << bits) | (value >> (np.uint64(64) - bits))
 
 
-@njit("UniTuple(u8, 4)(u8, u8, u8, u8)", cache=True, nogil=True)
+@inner("UniTuple(u8, 4)(u8, u8, u8, u8)")
 def _sip_round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
     v0 += v1
     v1 = _rotate_left(v1, np.uint64(13)) ^ v0

@@ -27,6 +27,7 @@ import math
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
 from geo.kernels.kdtree import GRAINS
 
 EARTH_RADIUS_M = 6_371_008.8
@@ -62,13 +63,13 @@ _POOL = "f8[:, ::1]"
 _DEGREES = "Array(f8, 1, 'C', readonly=True)"
 
 
-@njit("UniTuple(f8, 3)(f8, f8)", cache=True, nogil=True)
+@inner("UniTuple(f8, 3)(f8, f8)")
 def _vector(lat, lon):  # type: ignore[no-untyped-def]
     cos_lat = math.cos(lat * _RADIANS)
     return cos_lat * math.cos(lon * _RADIANS), cos_lat * math.sin(lon * _RADIANS), math.sin(lat * _RADIANS)
 
 
-@njit("f8(f8)", cache=True, nogil=True)
+@inner("f8(f8)")
 def _metres(chord2):  # type: ignore[no-untyped-def]
     """Great-circle distance of a squared chord: haversine is a quarter of it. Monotone, so that order and distance
     agree: so are all steps of the series, which is cut off at the arc sine of its end."""
@@ -80,7 +81,7 @@ def _metres(chord2):  # type: ignore[no-untyped-def]
     return 2.0 * EARTH_RADIUS_M * min(half * series, _ASIN_OF_LIMIT)
 
 
-@njit(f"{_LIMITS}(f8, f8)", cache=True, nogil=True)
+@inner(f"{_LIMITS}(f8, f8)")
 def _limits(max_m, min_m):  # type: ignore[no-untyped-def]
     """The limits and a squared chord that is wider than ``max_m`` by more than rounding can be off (1e-12 relative,
     1e-30 for 0 m): only a bound for what need not be looked at."""
@@ -88,7 +89,7 @@ def _limits(max_m, min_m):  # type: ignore[no-untyped-def]
     return max_m, min_m, min(4.0 * half * half * (1.0 + 1e-9) + 1e-24, _FAR2) if max_m < EARTH_RADIUS_M else _FAR2
 
 
-@njit(f"f8(i4[:, ::1], i8, {_VECTOR})", cache=True, nogil=True)
+@inner(f"f8(i4[:, ::1], i8, {_VECTOR})")
 def _box_chord2(boxes, node, query):  # type: ignore[no-untyped-def]
     dx = max(boxes[node, 0] * _GRAIN - query[0], 0.0, query[0] - boxes[node, 3] * _GRAIN)
     dy = max(boxes[node, 1] * _GRAIN - query[1], 0.0, query[1] - boxes[node, 4] * _GRAIN)
@@ -96,14 +97,14 @@ def _box_chord2(boxes, node, query):  # type: ignore[no-untyped-def]
     return dx * dx + dy * dy + dz * dz
 
 
-@njit(f"void({_BEST}, f8)", cache=True, nogil=True)
+@inner(f"void({_BEST}, f8)")
 def _clear(rows, chords2, bound2):  # type: ignore[no-untyped-def]
     """No points yet: whatever is within the bound is better."""
     for i in range(rows.size):
         rows[i], chords2[i] = _NO_ROW, bound2
 
 
-@njit(f"i8({_BEST}, i8, i8, f8, {_LIMITS})", cache=True, nogil=True)
+@inner(f"i8({_BEST}, i8, i8, f8, {_LIMITS})")
 def _offer(rows, chords2, found, row, chord2, limits):  # type: ignore[no-untyped-def]
     """Insert a point into the best, ordered by (chord, row), where it belongs; returns how many there are now."""
     i = rows.size - 1
@@ -120,7 +121,7 @@ def _offer(rows, chords2, found, row, chord2, limits):  # type: ignore[no-untype
     return min(found + 1, rows.size)
 
 
-@njit(f"i8({_POINTS}, u2, i8, i8, {_VECTOR}, {_LIMITS}, u8, {_BEST}, i8)", cache=True, nogil=True)
+@inner(f"i8({_POINTS}, u2, i8, i8, {_VECTOR}, {_LIMITS}, u8, {_BEST}, i8)")
 def _offer_leaf(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, allowed, low, high, query, limits, required, rows, chords2, found
 ):
@@ -136,7 +137,7 @@ def _offer_leaf(  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(f"i8({_TREE}, {_VECTOR}, {_LIMITS}, f8, u8, {_STACK}, {_BEST})", cache=True, nogil=True)
+@inner(f"i8({_TREE}, {_VECTOR}, {_LIMITS}, f8, u8, {_STACK}, {_BEST})")
 def _search(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, boxes, node_masks, flags, query, limits, bound2, required, nodes, bounds, rows, chords2
 ):
@@ -212,7 +213,7 @@ def nearest(  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(f"i8({_TREE}, i8, {_VECTOR}, f8, u8, {_POOL}, i8)", cache=True, nogil=True)
+@inner(f"i8({_TREE}, i8, {_VECTOR}, f8, u8, {_POOL}, i8)")
 def _collect_leaf(points, tree_rows, masks, boxes, node_masks, flags, node, centre, radius2, required, pool, size):  # type: ignore[no-untyped-def]
     """Add the qualifying points of a leaf within the radius to the pool; returns its size, -1 where it overflows."""
     n, leaves, levels = tree_rows.size, boxes.shape[0] >> 1, boxes[0, 0]
@@ -236,7 +237,7 @@ def _collect_leaf(points, tree_rows, masks, boxes, node_masks, flags, node, cent
     return size
 
 
-@njit(f"i8({_TREE}, {_VECTOR}, f8, u8, {_STACK}, {_POOL})", cache=True, nogil=True)
+@inner(f"i8({_TREE}, {_VECTOR}, f8, u8, {_STACK}, {_POOL})")
 def _collect(points, tree_rows, masks, boxes, node_masks, flags, centre, radius2, required, nodes, bounds, pool):  # type: ignore[no-untyped-def]
     """Every qualifying point within a squared chord of the centre into the pool; returns its size, -1 if too many."""
     leaves = boxes.shape[0] >> 1
@@ -263,7 +264,7 @@ def _collect(points, tree_rows, masks, boxes, node_masks, flags, centre, radius2
     return taken
 
 
-@njit(f"i8({_POOL}, i8, {_VECTOR}, {_LIMITS}, f8, {_BEST})", cache=True, nogil=True)
+@inner(f"i8({_POOL}, i8, {_VECTOR}, {_LIMITS}, f8, {_BEST})")
 def _offer_pool(pool, size, query, limits, bound2, rows, chords2):  # type: ignore[no-untyped-def]
     """The best of the pool; returns how many."""
     _clear(rows, chords2, bound2)
@@ -277,13 +278,13 @@ def _offer_pool(pool, size, query, limits, bound2, rows, chords2):  # type: igno
     return found
 
 
-@njit(f"f8({_VECTOR}, {_VECTOR})", cache=True, nogil=True)
+@inner(f"f8({_VECTOR}, {_VECTOR})")
 def _chord(a, b):  # type: ignore[no-untyped-def]
     dx, dy, dz = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     return math.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-@njit(f"void({_DEGREES}, {_DEGREES}, i4[::1], f8[:, ::1])", cache=True, nogil=True)
+@inner(f"void({_DEGREES}, {_DEGREES}, i4[::1], f8[:, ::1])")
 def _vectors_in_order(lats, lons, order, queries):  # type: ignore[no-untyped-def]
     """Two passes: the fetches from anywhere overlap only where no arithmetic stands between them."""
     for i in range(order.size):
@@ -293,14 +294,14 @@ def _vectors_in_order(lats, lons, order, queries):  # type: ignore[no-untyped-de
         queries[i, 0], queries[i, 1], queries[i, 2] = _vector(queries[i, 0], queries[i, 1])
 
 
-@njit("f8(f8[:, ::1], i8, f8, f8)", cache=True, nogil=True)
+@inner("f8(f8[:, ::1], i8, f8, f8)")
 def _warm_bound2(chords2, i, step, reach2):  # type: ignore[no-untyped-def]
     """Bound of query i from the k-th best of the one before, which is a step away; see the module."""
     bound = (math.sqrt(chords2[i - 1, chords2.shape[1] - 1]) + step) * _EXACTLY + _NOTHING
     return min(reach2, bound * bound)
 
 
-@njit(f"void({_TREE}, f8[:, ::1], {_LIMITS}, u8, i8[:, ::1], f8[:, ::1])", cache=True, nogil=True)
+@inner(f"void({_TREE}, f8[:, ::1], {_LIMITS}, u8, i8[:, ::1], f8[:, ::1])")
 def _answer_in_order(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, boxes, node_masks, flags, queries, limits, required, rows, chords2
 ):

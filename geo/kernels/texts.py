@@ -9,6 +9,7 @@ will do. Nothing is ever removed. Queries come as ``queries`` uint8 with ``ends`
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
 from geo.kernels.keyed import _sip_round
 
 _C0, _C1 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D)
@@ -43,7 +44,7 @@ def siphash24_bytes(k0, k1, data, start, end):  # type: ignore[no-untyped-def]
     return v0 ^ v1 ^ v2 ^ v3
 
 
-@njit("b1(u1[::1], i8, i8, Array(u1, 1, 'C', readonly=True), i8, i8)", cache=True, nogil=True)
+@inner("b1(u1[::1], i8, i8, Array(u1, 1, 'C', readonly=True), i8, i8)")
 def _equal(data, start, end, query, first, last):  # type: ignore[no-untyped-def]
     if end - start != last - first:
         return False
@@ -53,7 +54,7 @@ def _equal(data, start, end, query, first, last):  # type: ignore[no-untyped-def
     return True
 
 
-@njit("i8(i4[::1], u1[::1], u4[::1], u8, u8, Array(u1, 1, 'C', readonly=True), i8, i8)", cache=True, nogil=True)
+@inner("i8(i4[::1], u1[::1], u4[::1], u8, u8, Array(u1, 1, 'C', readonly=True), i8, i8)")
 def _row_of(index, data, starts, k0, k1, query, first, last):  # type: ignore[no-untyped-def]
     """Row of the index with a query's number, or the free row where it belongs."""
     upper = siphash24_bytes(k0, k1, query, first, last) >> _HALF
