@@ -16,7 +16,7 @@ def inner(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        kernel = njit(**options)(function)
+        kernel: Any = njit(**options)(function)
         if not isinstance(kernel, Dispatcher):  # Numba is switched off
             return kernel
         call_template = kernel.get_call_template

@@ -111,7 +111,7 @@ compile_kernels(lambda *step: steps.append(step))
 stats = [kernel.stats for kernel in (h3_capi.latlng_to_cells, knn.nearest, ranking.rank_bands)]
 print(json.dumps([steps, *([sum(counts.values()) for counts in part] for part in (
     [s.cache_hits for s in stats], [s.cache_misses for s in stats]
-)), len(knn._search.signatures), "scipy" in sys.modules]))
+)), len(knn._search.signatures), "scipy.linalg" in sys.modules]))
 """
 
 
