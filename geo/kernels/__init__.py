@@ -19,8 +19,8 @@ _BLAS = "scipy.linalg.cython_blas"
 
 
 def _load_numba_without_scipy() -> None:
-    """Numba imports SciPy's linear algebra, where that is installed, for products of matrices: 0.2 s of every start, and no kernel has
-    any. An entry of ``None`` is how Python says that a module cannot be imported."""
+    """Numba imports SciPy's linear algebra, where that is installed, for products of matrices: 0.2 s of every start,
+    and no kernel has any. An entry of ``None`` is how Python says that a module cannot be imported."""
     modules: dict[str, Any] = sys.modules
     if _BLAS in modules:
         return

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
-from numba.core.dispatcher import Dispatcher
 
 
 def inner(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -17,9 +16,9 @@ def inner(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]
 
     def decorate(function: Callable[..., Any]) -> Any:
         kernel: Any = njit(**options)(function)
-        if not isinstance(kernel, Dispatcher):  # Numba is switched off
+        call_template = getattr(kernel, "get_call_template", None)
+        if call_template is None:  # Numba is switched off, and left the function as it was
             return kernel
-        call_template = kernel.get_call_template
 
         def of_the_signature(arguments: Any, keywords: Any) -> Any:
             if not kernel.signatures:
