@@ -125,7 +125,7 @@ def joined(bands: Sequence[Cells]) -> Joined:
 def _small_bands(cell: int, first: int, end: int) -> Joined:
     cells, distances_m = geo_cells.disk(cell, STRANGER_BANDS_M[end])
     ends = np.searchsorted(distances_m, STRANGER_BANDS_M[first : end + 1])
-    return Joined(cells[ends[0] :], ends[1:] - ends[0])
+    return Joined(cells[ends[0] :].copy(), ends[1:] - ends[0])
 
 
 def coarse_cover(cell: int, radius_m: float) -> Cells:
@@ -167,14 +167,12 @@ class Crowd:
 
     def _build(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
         room = min(max(_LEAST_ROOM, cells.size // _ROOM_SHARE), _MOST_ROOM)
-        # Copied: NumPy asks for huge pages, which spare a look-up in a large table a second miss.
-        self._table: NDArray[np.uint64] = kernels.cell_table(cells).copy()
-        self._keys = np.empty(cells.size + room, np.uint64)
-        self._slots = np.empty(cells.size + room, np.int32)
+        table = kernels.cell_table(cells)
+        self._index = kernels.new_index(table, cells.size + room, room)
+        self._table, _, _, self._fresh_cells, self._keys, self._slots = kernels.parts(self._index)
         kernels.group_by_cell(cells, keys, slots, self._table, self._keys, self._slots)
-        self._marks: NDArray[np.uint64] = kernels.cell_marks(self._table)
+        kernels.mark_all(self._index, self._table[:, 0].copy())
         self._built = cells.size
-        self._fresh_cells = np.empty(room, np.uint64)
         self._fresh_count = 0
 
     def add(self, cell: int, key: int, slot: int) -> None:
@@ -195,8 +193,9 @@ class Crowd:
             kernels.merge_fresh(
                 self._fresh_cells, self._fresh_count, self._keys, self._slots, cells, keys, slots, order
             )
-            kernels.mark_all(self._marks, cells)
+            kernels.mark_all(self._index, cells)
             self._fresh_count += slots.size
+            kernels.set_added(self._index, self._fresh_count)
         self._remember(slots)
 
     def _knows(self, slots: Slots) -> NDArray[np.bool_]:
@@ -274,9 +273,8 @@ class Crowd:
                 continue
             page = _room(limit)
             filled = kernels.rank_bands(
-                self._table, self._keys, self._slots, self._marks, self._fresh_cells, self._fresh_count, cells, ends,
-                viewer_key, offset, shown_until_ms, now_ms, excluded, *page,
-            )  # fmt: skip
+                self._index, cells, ends, viewer_key, offset, shown_until_ms, now_ms, excluded, *page
+            )
             if band:
                 page[1][:filled] += band
             if filled == limit and not pages:
@@ -292,7 +290,7 @@ class Crowd:
         return bands.joined(first, self._anyone_in) if isinstance(bands, JoinedBands) else joined([bands[first]])
 
     def _anyone_in(self, coarse: Cells) -> bool:
-        return bool(kernels.any_marked(self._marks, coarse))
+        return bool(kernels.anyone_in(self._index, coarse))
 
 
 def _room(limit: int) -> Page:

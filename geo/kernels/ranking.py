@@ -43,6 +43,7 @@ _COARSE_BITS = 1 << 7 + 3 * COARSE
 # were.
 _ROWS, _PLACES, _ROOM, _ADDED = 0, 1, 2, 3
 _HEADER = 8
+_LINE = 8  # keys that one line of the cache holds
 _INSERTED = 24  # members of a cell that are sorted by insertion alone
 
 # Columns of the ranges of a band: where the next member is, where the range starts and ends, how many are left.
@@ -403,7 +404,8 @@ def _open_ranges(  # type: ignore[no-untyped-def]
     found = _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, first, end)
     for c in range(found):
         at = _likely_place(ranges[c, _START], ranges[c, _END], viewer_key + first_offset)
-        ranges[c, _LEFT] = np.int64(keys[at]) ^ slots[at]
+        behind = min(at + _LINE, ranges[c, _END] - 1)
+        ranges[c, _LEFT] = np.int64(keys[at] ^ keys[behind]) ^ slots[at] ^ slots[behind]
     n = 0
     for c in range(found):
         ranges[n, _START], ranges[n, _END] = ranges[c, _START], ranges[c, _END]
@@ -420,15 +422,16 @@ def _take(ranges, n, viewer_key, last_offset, keys, slots, offsets, members):  #
     be larger ones than the last two."""
     taken = 0
     for c in range(n):
-        position, left = ranges[c, _POSITION], ranges[c, _LEFT]
-        while left > 0 and keys[position] - viewer_key <= last_offset:
+        position, left, run, at = ranges[c, _POSITION], ranges[c, _LEFT], 0, 0
+        while left > 0 and at == run:
             if taken == offsets.size:
                 offsets = np.concatenate((offsets, np.empty_like(offsets)))
                 members = np.concatenate((members, np.empty_like(members)))
-            offsets[taken], members[taken] = keys[position] - viewer_key, slots[position]
-            taken += 1
-            left -= 1
-            position += 1
+            run, at = min(left, ranges[c, _END] - position, offsets.size - taken), 0
+            while at < run and keys[position + at] - viewer_key <= last_offset:
+                offsets[taken + at], members[taken + at] = keys[position + at] - viewer_key, slots[position + at]
+                at += 1
+            taken, left, position = taken + at, left - at, position + at
             if position == ranges[c, _END]:
                 position = ranges[c, _START]
         ranges[c, _POSITION], ranges[c, _LEFT] = position, left
