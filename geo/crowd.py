@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -91,11 +91,12 @@ class JoinedBands(Sequence[Cells]):
 class BandsAround(JoinedBands):
     """The first ``count`` bands around a cell."""
 
-    __slots__ = ("_cell", "_count")
+    __slots__ = ("_cell", "_count", "_small")
 
     def __init__(self, cell: int, count: int) -> None:
         self._cell = cell
         self._count = count
+        self._small = count if count <= _LAST_SMALL_BAND else _LAST_SMALL_BAND + 1
 
     def __len__(self) -> int:
         return self._count
@@ -107,7 +108,7 @@ class BandsAround(JoinedBands):
     def joined(self, first: int, anyone_in: Callable[[Cells], bool]) -> Joined:
         """The bands up to 10 km together, each other one alone."""
         if first <= _LAST_SMALL_BAND:
-            return _small_bands(self._cell, first, min(self._count, _LAST_SMALL_BAND + 1))
+            return _small_bands(self._cell, first, self._small)
         if not anyone_in(coarse_cover(self._cell, STRANGER_BANDS_M[first + 1])):
             return EMPTY_BAND
         return joined([self.band(first)])
@@ -128,6 +129,7 @@ def _small_bands(cell: int, first: int, end: int) -> Joined:
     return Joined(cells[ends[0] :].copy(), ends[1:] - ends[0])
 
 
+@lru_cache(maxsize=16_384)
 def coarse_cover(cell: int, radius_m: float) -> Cells:
     """Parents of resolution ``COARSE`` of all cells, of that resolution or finer ones, whose centre lies within
     ``radius_m`` of that of ``cell``; and others near them."""
@@ -264,10 +266,11 @@ class Crowd:
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
-        band, offset = _resumed(after)
+        band, offset = (0, 0) if after is None else _behind(*after)
+        next_bands = getattr(bands, "joined", None) or partial(_alone, bands)
         pages: list[Page] = []
         while band < len(bands):
-            cells, ends = self._next_bands(bands, band)
+            cells, ends = next_bands(band, self._anyone_in)
             if not cells.size:
                 band, offset = band + ends.size, 0
                 continue
@@ -286,9 +289,6 @@ class Crowd:
             band, offset = band + ends.size, 0
         return pages[0] if len(pages) == 1 else _one_page(pages)
 
-    def _next_bands(self, bands: Sequence[Cells], first: int) -> Joined:
-        return bands.joined(first, self._anyone_in) if isinstance(bands, JoinedBands) else joined([bands[first]])
-
     def _anyone_in(self, coarse: Cells) -> bool:
         return bool(kernels.anyone_in(self._index, coarse))
 
@@ -304,9 +304,10 @@ def _one_page(pages: list[Page]) -> Page:
     return slots, bands, offsets
 
 
-def _resumed(after: tuple[int, int] | None) -> tuple[int, int]:
+def _alone(bands: Sequence[Cells], band: int, _: Callable[[Cells], bool]) -> Joined:
+    return joined([bands[band]])
+
+
+def _behind(band: int, offset: int) -> tuple[int, int]:
     """First (band, offset) behind a place."""
-    if after is None:
-        return 0, 0
-    band, offset = after
     return (band, offset + 1) if offset < _LAST_OFFSET else (band + 1, 0)
