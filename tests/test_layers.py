@@ -101,6 +101,33 @@ def test_rules_take_clock_chance_and_environment_from_outside() -> None:
     assert read == []
 
 
+# What ``geo`` may stand on: mathematics, types, arrays, threads for a batch. No files, network, clocks or chance.
+GEO_STANDS_ON = {
+    "abc", "collections", "concurrent", "ctypes", "dataclasses", "functools", "geo", "h3", "importlib", "itertools",
+    "llvmlite", "math", "numba", "numpy", "os", "pkgutil", "sys", "typing",
+}  # fmt: skip
+GEO_USES = {"os.sched_getaffinity", "sys.float_info", "sys.modules"}
+INPUT_OUTPUT = {"open", "print", "input", "exec", "eval", "fromfile", "tofile", "memmap", "loadtxt", "savetxt", "save"}
+INPUT_OUTPUT |= {"load", "savez", "genfromtxt", "getLogger"}
+# ``person_hash`` is a number that shakes and reports carry; friends' cells are those of one resolution.
+PEOPLE = re.compile(r"user|person(?!_hash)|people|friend(?!_resolution)|account|token|session|human|profile", re.I)
+
+
+def test_geo_is_arithmetic_alone() -> None:
+    """It reads and writes nothing outside its arguments, and its names know nobody."""
+    assert {name.split(".")[0] for module in modules("geo") for name in imported(module)} <= GEO_STANDS_ON
+    found = []
+    for module in modules("geo"):
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in INPUT_OUTPUT:
+                found.append(f"{module}:{node.lineno} calls {ast.unparse(node.func)}")
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"os", "sys"}:
+                found += [f"{module}:{node.lineno}"] * (ast.unparse(node) not in GEO_USES)
+            names = [str(getattr(node, field)) for field in ("id", "arg", "name", "attr") if hasattr(node, field)]
+            found += [f"{module}:{node.lineno} names {name}" for name in names if PEOPLE.search(name)]  # type: ignore[attr-defined]
+    assert found == []
+
+
 def _reads_the_world(node: ast.Attribute) -> bool:
     """``datetime.now``, ``loop.time``, ``os.environ``, ``np.random`` and the like, by any name that ends so."""
     owner = ast.unparse(node.value).rpartition(".")[2]
