@@ -14,7 +14,7 @@ BORDERS_M = np.array(privacy.STRANGER_BANDS_M[1:], np.float64)
 
 
 def cells_around(random: np.random.Generator, n: int, spread_m: float) -> list[int]:
-    """Cells in equal shares around both poles, three places of the antimeridian, a pentagon, a town, at one point, anywhere."""
+    """Cells around both poles, three places of the antimeridian, a pentagon and a town, at one point, and anywhere."""
     pentagon = h3.cell_to_latlng(min(h3.get_pentagons(7)))
     places = [(90.0, 0.0), (-90.0, 0.0), (0.0, 180.0), (65.0, -180.0), (-17.0, 180.0), pentagon, (48.8, 2.3)]
     lats, lons = np.degrees(np.arcsin(random.uniform(-1, 1, n))), random.uniform(-180, 180, n)
