@@ -34,6 +34,7 @@ TWINS = {
     "h3_capi.disk_rings": ("naive_geo.disk", f"{GEO}cells.test_disks_anywhere"),
     "kdtree.build": ("naive_geo.tree_spans", f"{GEO}kdtree.test_every_node_covers_its_points"),
     "kdtree.flags_of": ("naive_geo.tree_spans", f"{GEO}kdtree.test_flags_name_the_allowed_points"),
+    "kdtree.packed": ("naive_geo.nearest", f"{GEO}places.test_nearest_equals_brute_force"),
     "keyed.siphash24": ("naive_geo.siphash24", f"{GEO}sphere.test_siphash_equals_the_twin"),
     "keyed.siphash24_many": ("naive_geo.siphash24", f"{GEO}sphere.test_siphash_equals_the_twin"),
     "knn.nearest": ("naive_geo.nearest", f"{GEO}places.test_nearest_equals_brute_force"),

@@ -8,7 +8,7 @@ Must not know: classes, settings, clocks, anything outside its arguments.
 
 Numba's cache looks at one source file: machine code that contains a kernel of another module is not renewed when that
 other module changes (``rm -r geo/kernels/__pycache__`` then). Only ``keyed``, which does not change, is called across
-modules; ``knn`` also holds a constant of ``kdtree``.
+modules, and ``kdtree`` by ``knn``; the set-up starts anew whenever one of these files changes.
 """
 
 import importlib

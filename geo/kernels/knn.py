@@ -28,7 +28,7 @@ import numpy as np
 from numba import njit
 
 from geo.kernels.inner import inner
-from geo.kernels.kdtree import GRAINS
+from geo.kernels.kdtree import GRAINS, parts
 
 EARTH_RADIUS_M = 6_371_008.8
 _RADIANS = math.pi / 180.0
@@ -43,8 +43,8 @@ _NO_ROW = 2**31 - 1
 _SERIES_UNTIL = 0.01
 _ASIN_OF_LIMIT = math.asin(_SERIES_UNTIL)
 
-# Radius of a pool in distances of its centre's k-th best: 1 + this / sqrt(k). Of 1 M queries among 25,000 points, 1 in
-# 20 (k = 1) to 1 in 50 (k = 5) is then searched by itself, and a pool holds 10 to 20 points; 1 and 3 are slower.
+# Radius of a pool in distances of its centre's k-th best: 1 + this / sqrt(k). Wider ones answer more queries and hold
+# more points, which each of them looks at.
 _POOL_REACH = 2.0
 # At least so much (6 cm), where the k-th best is at no distance.
 _POOL_LEAST = 1e-8
@@ -85,8 +85,10 @@ def _metres(chord2):  # type: ignore[no-untyped-def]
 def _limits(max_m, min_m):  # type: ignore[no-untyped-def]
     """The limits and a squared chord that is wider than ``max_m`` by more than rounding can be off (1e-12 relative,
     1e-30 for 0 m): only a bound for what need not be looked at."""
-    half = math.sin(min(max(max_m, 0.0) / (2.0 * EARTH_RADIUS_M), 0.5 * math.pi))
-    return max_m, min_m, min(4.0 * half * half * (1.0 + 1e-9) + 1e-24, _FAR2) if max_m < EARTH_RADIUS_M else _FAR2
+    if max_m >= EARTH_RADIUS_M:
+        return max_m, min_m, _FAR2
+    half = math.sin(max(max_m, 0.0) / (2.0 * EARTH_RADIUS_M))
+    return max_m, min_m, 4.0 * half * half * (1.0 + 1e-9) + 1e-24
 
 
 @inner(f"f8(i4[:, ::1], i8, {_VECTOR})")
@@ -172,14 +174,13 @@ def _search(  # type: ignore[no-untyped-def]
 
 
 @njit(
-    f"i8({_TREE}, f8, f8, f8, f8, u8, i8[::1], f8[::1])",
+    "i8(u8[::1], u2[::1], f8, f8, f8, f8, u8, i8[::1], f8[::1])",
     cache=True,
     nogil=True,
 )
-def nearest(  # type: ignore[no-untyped-def]
-    points, tree_rows, masks, boxes, node_masks, flags, lat, lon, max_m, min_m, required, rows, distances
-):
-    """Fill rows i64[k] and distances f64[k] in metres with the nearest qualifying points; returns how many there are.
+def nearest(tree, flags, lat, lon, max_m, min_m, required, rows, distances):  # type: ignore[no-untyped-def]
+    """In a tree as ``kdtree.packed`` makes it: fill rows i64[k] and distances f64[k] in metres with the nearest
+    qualifying points; returns how many there are.
 
     -1: the point is not finite or out of range; -2: a limit is NaN. Both are found here, as two comparisons cost ten
     times more in Python.
@@ -192,6 +193,7 @@ def nearest(  # type: ignore[no-untyped-def]
         return 0
     nodes, bounds = np.empty(_STACK_SIZE, np.int64), np.empty(_STACK_SIZE, np.float64)
     limits = _limits(max_m, min_m)
+    points, tree_rows, masks, boxes, node_masks = parts(tree)
     found = _search(
         points,
         tree_rows,
@@ -333,20 +335,20 @@ def _answer_in_order(  # type: ignore[no-untyped-def]
 
 
 @njit(
-    f"void({_TREE}, {_DEGREES}, {_DEGREES}, i4[::1], f8, f8, u8, i8[:, ::1], f8[:, ::1])",
+    f"void(u8[::1], u2[::1], {_DEGREES}, {_DEGREES}, i4[::1], f8, f8, u8, i8[:, ::1], f8[:, ::1])",
     cache=True,
     nogil=True,
 )
-def nearest_many(  # type: ignore[no-untyped-def]
-    points, tree_rows, masks, boxes, node_masks, flags, lats, lons, order, max_m, min_m, required, rows, distances
-):
+def nearest_many(tree, flags, lats, lons, order, max_m, min_m, required, rows, distances):  # type: ignore[no-untyped-def]
     """``nearest`` of the queries that ``order`` numbers, neighbours one after the other, into their rows i64[m, k] (-1
     where there is no more) and distances f64[m, k] (infinite). k >= 1; all arguments valid."""
-    tree = (points, tree_rows, masks, boxes, node_masks, flags)
+    points, tree_rows, masks, boxes, node_masks = parts(tree)
     shape = order.size, rows.shape[1]
     queries, best, chords2 = np.empty((order.size, 3)), np.empty(shape, np.int64), np.empty(shape)
     _vectors_in_order(lats, lons, order, queries)
-    _answer_in_order(*tree, queries, _limits(max_m, min_m), required, best, chords2)
+    _answer_in_order(
+        points, tree_rows, masks, boxes, node_masks, flags, queries, _limits(max_m, min_m), required, best, chords2
+    )
     for i in range(order.size):
         q = order[i]
         for j in range(rows.shape[1]):
