@@ -55,8 +55,9 @@ class Places:
 
         ``allowed``: uint64[at least n / 64], row r is bit r % 64 of word r // 64, as ``bitmap`` makes it;
         ``ValueError`` if it is too short or not uint64. Shares the points, holds at most 0.7 bytes a point of its own,
-        and takes 0.06 to 0.1 ms for 25,000 (3 to 8 ms for a million), so that it is worth keeping for as long as the bitmap holds. What lies below a node
-        with no allowed row is not looked at, so few allowed rows are found nearly as fast as many.
+        and takes 0.06 to 0.1 ms for 25,000 points, 3 to 8 ms for a million, so that it is worth keeping for as long as
+        the bitmap holds. What lies below a node with no allowed row is not looked at, so few allowed rows are found
+        nearly as fast as many.
         """
         if allowed.dtype != np.uint64 or allowed.ndim != 1 or allowed.size * 64 < self._size:
             raise ValueError("allowed must be one-dimensional uint64 with a bit for each row")
