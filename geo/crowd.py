@@ -171,7 +171,7 @@ class Crowd:
         room = min(max(_LEAST_ROOM, cells.size // _ROOM_SHARE), _MOST_ROOM)
         table = kernels.cell_table(cells)
         self._index = kernels.new_index(table, cells.size + room, room)
-        self._table, _, _, self._fresh_cells, self._keys, self._slots = kernels.parts(self._index)
+        self._table, _, _, self._fresh_cells, self._keys, self._slots = kernels.views(self._index)
         kernels.group_by_cell(cells, keys, slots, self._table, self._keys, self._slots)
         kernels.mark_all(self._index, self._table[:, 0].copy())
         self._built = cells.size

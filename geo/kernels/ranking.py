@@ -7,7 +7,7 @@ pseudo-random, so the next so many members of a whole band lie in a window of of
 number: of each cell the few members in that window are taken, and only those are sorted. That reads one or two places
 of memory a cell, none of which waits for another, where a heap of cells reads them one after the other.
 
-Layouts. ``index`` uint64: everything in one array, for each that a kernel is given costs a call 0.1 us; ``parts`` gives
+Layouts. ``index`` uint64: everything in one array, for each that a kernel is given costs a call 0.1 us; ``views`` gives
 its parts. ``table`` uint64[rows, 2]: open addressing, rows (cell, start << 32 | end), cell 0 = free, a power of two of
 them and at most two thirds in use; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key,
 slot); slot -1 = removed. ``marks`` uint64[rows / 16]: a set of bits, four a row of the table, one of which is set for
@@ -15,6 +15,8 @@ each cell that has or had members; other cells may share it. ``coarse`` uint64[8
 ``COARSE`` that any of those lies in, and no other. Members added since stand behind all others, at ``base = len(keys) -
 len(fresh_cells)``, in order: ``fresh_cells[i]`` is the cell of ``keys[base + i]``, sorted by (cell, key, slot).
 """
+
+from typing import Any
 
 import numpy as np
 from numba import njit, types
@@ -135,7 +137,7 @@ def set_added(index: NDArray[np.uint64], count: int) -> None:
     index[_ADDED] = count
 
 
-def parts(index):  # type: ignore[no-untyped-def]
+def views(index: Any) -> Any:
     """``table``, ``marks``, ``coarse``, ``fresh_cells``, ``keys`` and ``slots`` of an index, as views."""
     rows, places, room = np.int64(index[_ROWS]), np.int64(index[_PLACES]), np.int64(index[_ROOM])
     marks = _HEADER + 2 * rows
@@ -153,13 +155,13 @@ def parts(index):  # type: ignore[no-untyped-def]
     )
 
 
-_parts = inner("Tuple((u8[:, ::1], u8[::1], u8[::1], u8[::1], u8[::1], i4[::1]))(u8[::1])")(parts)
+_views = inner("Tuple((u8[:, ::1], u8[::1], u8[::1], u8[::1], u8[::1], i4[::1]))(u8[::1])")(views)
 
 
 @njit("void(u8[::1], Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
 def mark_all(index, cells):  # type: ignore[no-untyped-def]
     """Set the bits of n cells; 0 is none."""
-    _, marks, coarse, _, _, _ = _parts(index)
+    _, marks, coarse, _, _, _ = _views(index)
     for cell in cells:
         if cell != _FREE:
             bit = _hash(cell) & np.uint64(64 * marks.size - 1)
@@ -171,7 +173,7 @@ def mark_all(index, cells):  # type: ignore[no-untyped-def]
 @njit("b1(u8[::1], Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
 def anyone_in(index, cells):  # type: ignore[no-untyped-def]
     """Whether any of n cells of resolution ``COARSE`` holds a cell that has or had members."""
-    _, _, coarse, _, _, _ = _parts(index)
+    _, _, coarse, _, _, _ = _views(index)
     for cell in cells:
         bit = (cell >> _COARSE_SHIFT) & np.uint64(_COARSE_BITS - 1)
         if (coarse[bit >> _WORD] >> (bit & _IN_WORD)) & _ONE != _FREE:
@@ -493,7 +495,7 @@ def rank_bands(  # type: ignore[no-untyped-def]
     """
     # Plain numbers, where the compiler is switched off, would not wrap around the circle.
     viewer_key, first_offset = np.uint64(viewer_key), np.uint64(first_offset)
-    table, marks, _, fresh_cells, keys, slots = _parts(index)
+    table, marks, _, fresh_cells, keys, slots = _views(index)
     fresh_count = np.int64(index[_ADDED])
     limit = slots_out.size
     ranges = np.empty((2 * cells.size + 1, 4), np.int64)
