@@ -40,19 +40,36 @@ def _sip_round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
     return v0, v1, v2, v3
 
 
-@njit("u8(u8, u8, u8)", cache=True, nogil=True)
-def siphash24(k0, k1, value):  # type: ignore[no-untyped-def]
-    """SipHash-2-4 of a uint64 under the 128-bit key (k0 low, k1 high): uint64."""
-    v0, v1, v2, v3 = k0 ^ _C0, k1 ^ _C1, k0 ^ _C2, k1 ^ _C3
-    for block in (value, _LENGTH_BLOCK):
-        v3 ^= block
-        for _ in range(2):
-            v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-        v0 ^= block
+@inner("UniTuple(u8, 4)(u8, u8)")
+def started(k0, k1):  # type: ignore[no-untyped-def]
+    """The state before the first block."""
+    return k0 ^ _C0, k1 ^ _C1, k0 ^ _C2, k1 ^ _C3
+
+
+@inner("UniTuple(u8, 4)(UniTuple(u8, 4), u8)")
+def absorbed(state, block):  # type: ignore[no-untyped-def]
+    """The state after one more block of eight bytes."""
+    v0, v1, v2, v3 = state
+    v3 ^= block
+    for _ in range(2):
+        v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
+    return v0 ^ block, v1, v2, v3
+
+
+@inner("u8(UniTuple(u8, 4))")
+def finished(state):  # type: ignore[no-untyped-def]
+    """The hash, after the last block."""
+    v0, v1, v2, v3 = state
     v2 ^= _END
     for _ in range(4):
         v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
     return v0 ^ v1 ^ v2 ^ v3
+
+
+@njit("u8(u8, u8, u8)", cache=True, nogil=True)
+def siphash24(k0, k1, value):  # type: ignore[no-untyped-def]
+    """SipHash-2-4 of a uint64 under the 128-bit key (k0 low, k1 high): uint64."""
+    return finished(absorbed(absorbed(started(k0, k1), value), _LENGTH_BLOCK))
 
 
 @njit("u8[::1](u8, u8, Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
