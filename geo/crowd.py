@@ -170,7 +170,7 @@ class Crowd:
     def _build(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
         room = min(max(_LEAST_ROOM, cells.size // _ROOM_SHARE), _MOST_ROOM)
         table = kernels.cell_table(cells)
-        self._index = kernels.new_index(table, cells.size + room, room)
+        self._index = _new_index(table, cells.size + room, room)
         self._table, _, _, self._fresh_cells, self._keys, self._slots = kernels.views(self._index)
         kernels.group_by_cell(cells, keys, slots, self._table, self._keys, self._slots)
         kernels.mark_all(self._index, self._table[:, 0].copy())
@@ -197,7 +197,7 @@ class Crowd:
             )
             kernels.mark_all(self._index, cells)
             self._fresh_count += slots.size
-            kernels.set_added(self._index, self._fresh_count)
+            self._index[kernels.ADDED] = self._fresh_count
         self._remember(slots)
 
     def _knows(self, slots: Slots) -> NDArray[np.bool_]:
@@ -291,6 +291,19 @@ class Crowd:
 
     def _anyone_in(self, coarse: Cells) -> bool:
         return bool(kernels.anyone_in(self._index, coarse))
+
+
+def _new_index(table: NDArray[np.uint64], places: int, room: int) -> NDArray[np.uint64]:
+    """With this table and places for so many members, ``room`` of them for those added; nobody is marked."""
+    rows = len(table)
+    sets = kernels.HEADER + 2 * rows
+    members = sets + (rows * kernels.MARKS_PER_ROW + kernels.COARSE_BITS) // 64
+    # NumPy asks for huge pages, which spare a look-up in a large table a second miss.
+    index = np.empty(members + room + places + (places + 1) // 2, np.uint64)
+    index[: kernels.HEADER] = rows, places, room, 0, 0, 0, 0, 0
+    index[kernels.HEADER : sets] = table.ravel()
+    index[sets:members] = 0
+    return index
 
 
 def _room(limit: int) -> Page:

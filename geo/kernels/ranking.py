@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
 from geo.kernels.inner import inner
 
@@ -28,23 +27,22 @@ COARSE = 4
 """Resolution of the parents in ``coarse``."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_HALF = np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
 _WORD, _IN_WORD = np.uint64(6), np.uint64(63)  # which word a bit is in, and where
 _FREE = np.uint64(0)
 _LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 _CIRCLE = 2.0**64
 _LEAST_CAPACITY = 1024
-_MARKS_PER_ROW = 4
+MARKS_PER_ROW = 4
 _REMOVED = np.int32(-1)
 # An H3 index: the base cell in bits 45-51, digits of 3 bits from bit 42 down.
 _COARSE_SHIFT = np.uint64(3 * (15 - COARSE))
-_COARSE_BITS = 1 << 7 + 3 * COARSE
+COARSE_BITS = 1 << 7 + 3 * COARSE
 # The first words of an index: rows of its table, places for members, how many of these are for those added, how many
 # were.
-_ROWS, _PLACES, _ROOM, _ADDED = 0, 1, 2, 3
-_HEADER = 8
+_ROWS, _PLACES, _ROOM, ADDED = 0, 1, 2, 3
+HEADER = 8
 _LINE = 8  # keys that one line of the cache holds
 _INSERTED = 24  # members of a cell that are sorted by insertion alone
 
@@ -119,34 +117,16 @@ def cell_table(cells):  # type: ignore[no-untyped-def]
     return table
 
 
-def new_index(table: NDArray[np.uint64], places: int, room: int) -> NDArray[np.uint64]:
-    """An index with this table and places for so many members, ``room`` of them for those added; nobody is marked."""
-    rows = len(table)
-    sets = _HEADER + 2 * rows
-    members = sets + rows * _MARKS_PER_ROW // 64 + _COARSE_BITS // 64
-    # NumPy asks for huge pages, which spare a look-up in a large table a second miss.
-    index = np.empty(members + room + places + (places + 1) // 2, np.uint64)
-    index[:_HEADER] = rows, places, room, 0, 0, 0, 0, 0
-    index[_HEADER:sets] = table.ravel()
-    index[sets:members] = 0
-    return index
-
-
-def set_added(index: NDArray[np.uint64], count: int) -> None:
-    """So many members were added."""
-    index[_ADDED] = count
-
-
 def views(index: Any) -> Any:
     """``table``, ``marks``, ``coarse``, ``fresh_cells``, ``keys`` and ``slots`` of an index, as views."""
     rows, places, room = np.int64(index[_ROWS]), np.int64(index[_PLACES]), np.int64(index[_ROOM])
-    marks = _HEADER + 2 * rows
-    coarse = marks + rows * _MARKS_PER_ROW // 64
-    fresh_cells = coarse + _COARSE_BITS // 64
+    marks = HEADER + 2 * rows
+    coarse = marks + rows * MARKS_PER_ROW // 64
+    fresh_cells = coarse + COARSE_BITS // 64
     keys = fresh_cells + room
     slots = keys + places
     return (
-        index[_HEADER:marks].reshape((rows, 2)),
+        index[HEADER:marks].reshape((rows, 2)),
         index[marks:coarse],
         index[coarse:fresh_cells],
         index[fresh_cells:keys],
@@ -166,7 +146,7 @@ def mark_all(index, cells):  # type: ignore[no-untyped-def]
         if cell != _FREE:
             bit = _hash(cell) & np.uint64(64 * marks.size - 1)
             marks[bit >> _WORD] |= _ONE << (bit & _IN_WORD)
-            bit = (cell >> _COARSE_SHIFT) & np.uint64(_COARSE_BITS - 1)
+            bit = (cell >> _COARSE_SHIFT) & np.uint64(COARSE_BITS - 1)
             coarse[bit >> _WORD] |= _ONE << (bit & _IN_WORD)
 
 
@@ -175,7 +155,7 @@ def anyone_in(index, cells):  # type: ignore[no-untyped-def]
     """Whether any of n cells of resolution ``COARSE`` holds a cell that has or had members."""
     _, _, coarse, _, _, _ = _views(index)
     for cell in cells:
-        bit = (cell >> _COARSE_SHIFT) & np.uint64(_COARSE_BITS - 1)
+        bit = (cell >> _COARSE_SHIFT) & np.uint64(COARSE_BITS - 1)
         if (coarse[bit >> _WORD] >> (bit & _IN_WORD)) & _ONE != _FREE:
             return True
     return False
@@ -278,14 +258,8 @@ def _key_bound(keys, low, high, value):  # type: ignore[no-untyped-def]
 
 @inner(types.boolean(_SLOTS, types.int64))
 def _holds(values, value):  # type: ignore[no-untyped-def]
-    low, high = 0, values.size
-    while low < high:
-        middle = (low + high) >> 1
-        if values[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low < values.size and values[low] == value
+    at = np.searchsorted(values, value)
+    return at < values.size and values[at] == value
 
 
 @njit(
@@ -496,7 +470,7 @@ def rank_bands(  # type: ignore[no-untyped-def]
     # Plain numbers, where the compiler is switched off, would not wrap around the circle.
     viewer_key, first_offset = np.uint64(viewer_key), np.uint64(first_offset)
     table, marks, _, fresh_cells, keys, slots = _views(index)
-    fresh_count = np.int64(index[_ADDED])
+    fresh_count = np.int64(index[ADDED])
     limit = slots_out.size
     ranges = np.empty((2 * cells.size + 1, 4), np.int64)
     offsets, members = np.empty(2 * limit + 32, np.uint64), np.empty(2 * limit + 32, np.int32)
