@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from discovery.people import FOR_EVER, AgesAndVisibility
+from discovery.people import AgesAndVisibility
 from geo import cells
 from geo.crowd import Cells, Crowd
 from geo.kernels import keyed
@@ -66,10 +66,9 @@ class CrowdPlan:
         return Built(Crowd(shown, keys, slots), shown_ms, stranger, members)
 
     def _shown_until_ms(self) -> NDArray[np.int64]:
-        settings = self.settings
-        until_ms = np.where(settings.visible_until_ms == 0, FOR_EVER, settings.visible_until_ms)
+        until_ms = self.settings.strangers_until_ms()
         np.minimum(until_ms, self.live_until_ms, out=until_ms)
-        until_ms *= settings.open_to_strangers() & ~self.cleared
+        until_ms *= ~self.cleared
         until_ms[self.unseen] = 0
         return until_ms
 

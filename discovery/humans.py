@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from discovery.columns import grown
 from discovery.sealed import Sealer
 
 
@@ -24,7 +25,7 @@ class Humans:
 
     def grow(self, capacity: int) -> None:
         """So many accounts from now on."""
-        self._marks = np.concatenate([self._marks, np.zeros(capacity - len(self._marks), np.uint64)])
+        self._marks = grown(self._marks, capacity)
 
     # --- fold ---
 

@@ -1,7 +1,6 @@
 """One page of the people around a viewer, as far as the caps on exposure let the viewer see them."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,6 @@ from geo.privacy import EDGES_PER_STRANGER_EDGE
 _LARGEST_CHUNK = 1 << 17  # members looked through at once for a viewer who is shown few of them
 _LOOKED_THROUGH = 1 << 13  # the same, where the worker knows marks alone: 2 ms
 
-Mask = Callable[[NDArray[np.int32]], NDArray[np.bool_]]
 Place = tuple[int, int]
 """Band, and offset on the keyed circle."""
 
@@ -81,7 +79,14 @@ class NearbyPages:
         if not self._is_thinned(around):
             return self._all(around, after, count)
         likely = 64 + int(1.2 * count / self._caps.share_drawn(self._stranger_epoch_ms))
-        return self._those(around, after, count, partial(self._mask, around), likely)
+        parts, missing, chunk = [], count, min(likely, _LARGEST_CHUNK)
+        while True:
+            members = self._all(around, after, chunk)
+            parts.append(members.some(self._mask(around, members.slots)))
+            missing -= len(parts[-1].slots)
+            if missing <= 0 or len(members.slots) < chunk:
+                return Members(*map(np.concatenate, zip(*parts, strict=True))).some(slice(count))
+            after = members.last
 
     def _few(self, around: Around, after: Place | None, count: int, marks: NDArray[np.uint32]) -> Members:
         """Those with one of ``marks`` (about 50), wherever they are by now."""
@@ -94,17 +99,6 @@ class NearbyPages:
         members = self._ranked(self._presence.crowd_of(slots, around.now_ms), around, after, max(1, len(slots)))
         shown = members.some(self._mask(around, members.slots)) if self._is_thinned(around) else members
         return shown.some(slice(count))
-
-    def _those(self, around: Around, after: Place | None, count: int, mask: Mask, likely: int) -> Members:
-        """Up to ``count`` of a mask, looked for among ``likely`` members at once."""
-        parts, missing, chunk = [], count, min(likely, _LARGEST_CHUNK)
-        while True:
-            members = self._all(around, after, chunk)
-            parts.append(members.some(mask(members.slots)))
-            missing -= len(parts[-1].slots)
-            if missing <= 0 or len(members.slots) < chunk:
-                return Members(*map(np.concatenate, zip(*parts, strict=True))).some(slice(count))
-            after = members.last
 
     def _is_thinned(self, around: Around) -> bool:
         return self._caps.is_thinned(around.viewer, self._presence.stranger_edge_ms)

@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 
 
 class AgesAndVisibility(NamedTuple):
-    """Columns of the first n people: all that they set and were told of that says whether strangers see them."""
+    """Columns of n people: all that they set and were told of that says whether strangers see them."""
 
     visibility: NDArray[np.uint8]
     visible_until_ms: NDArray[np.int64]
@@ -52,6 +52,12 @@ class AgesAndVisibility(NamedTuple):
     def open_to_strangers(self) -> NDArray[np.bool_]:
         """bool[n]: visible to everyone and an adult."""
         return np.asarray((self.visibility == EVERYONE) & adults(self.age_app, self.age_claim, self.require_age))
+
+    def strangers_until_ms(self) -> NDArray[np.int64]:
+        """int64[n]: until when these let strangers see each person; 0 = not at all."""
+        until_ms = np.where(self.visible_until_ms == 0, FOR_EVER, self.visible_until_ms)
+        until_ms *= self.open_to_strangers()
+        return until_ms
 
 
 def adults(app: NDArray[np.uint8], claim: NDArray[np.uint8], require_age: bool) -> NDArray[np.bool_]:
@@ -194,7 +200,8 @@ class People:
         if end > len(self.hashes):
             self._grow(max(2 * len(self.hashes), end))
         self.hashes[start:end] = hashes
-        self.shard[start:end] = shards
+        if np.any(shards):  # zeros that were never written take no memory
+            self.shard[start:end] = shards
         if self.tombstones:
             self._mark(np.arange(start, end))
 
@@ -463,15 +470,10 @@ class People:
         humans = {tombstone.human for tombstone in found if tombstone is not None}
         return {account for human in humans for account in self.humans.accounts_of_mark(human)}
 
-    def ages_and_visibility(self, count: int) -> AgesAndVisibility:
-        """The columns of the first ``count`` people, as they are, not copied."""
-        return AgesAndVisibility(
-            self.visibility[:count],
-            self.visible_until_ms[:count],
-            self.age_app[:count],
-            self.age_claim[:count],
-            self._require_age,
-        )
+    def ages_and_visibility(self, rows: slice | NDArray[Any]) -> AgesAndVisibility:
+        """The columns of some people; of a slice as they are, not copied."""
+        ages = self.age_app[rows], self.age_claim[rows]
+        return AgesAndVisibility(self.visibility[rows], self.visible_until_ms[rows], *ages, self._require_age)
 
     def suspended_at(self, feature: str, edge_ms: int) -> list[int]:
         """Slots of all to whom ``feature`` is closed at this time."""
@@ -480,13 +482,11 @@ class People:
     def strangers_until_ms(self, slots: NDArray[np.int32], edge_ms: int) -> NDArray[np.int64]:
         """int64[n]: until when settings alone let strangers see each person; 0 = not at all, as for who was suspended
         at ``edge_ms`` or has been since."""
-        until = self.visible_until_ms[slots]
-        open_end = np.where(until == 0, FOR_EVER, until)
-        shown = (self.visibility[slots] == EVERYONE) & self._adults(slots)
+        until_ms = self.ages_and_visibility(slots).strangers_until_ms()
         suspended = [slot for slot in self._with_suspensions(slots) if self.suspended(slot, "nearby", edge_ms)]
         if suspended:
-            shown &= ~np.isin(slots, suspended)
-        return np.asarray(np.where(shown, open_end, 0), dtype=np.int64)
+            until_ms[np.isin(slots, suspended)] = 0
+        return until_ms
 
     def _with_suspensions(self, slots: NDArray[np.int32]) -> list[int]:
         """All of ``slots`` that have any, perhaps others too: each batch of reports asks, and holds have no end."""

@@ -447,7 +447,7 @@ class Presence:
             stranger=self.stranger[:n],
             live_until_ms=self.live_until_ms[:n],
             cleared=people.cleared[:n],
-            settings=people.ages_and_visibility(n),
+            settings=people.ages_and_visibility(slice(n)),
             unseen=np.union1d(people.suspended_at("nearby", self.stranger_edge_ms), quiet).astype(np.int64),
         )
         return self._plan

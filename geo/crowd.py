@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -91,11 +91,12 @@ class JoinedBands(Sequence[Cells]):
 class BandsAround(JoinedBands):
     """The first ``count`` bands around a cell."""
 
-    __slots__ = ("_cell", "_count")
+    __slots__ = ("_cell", "_count", "_small")
 
     def __init__(self, cell: int, count: int) -> None:
         self._cell = cell
         self._count = count
+        self._small = count if count <= _LAST_SMALL_BAND else _LAST_SMALL_BAND + 1
 
     def __len__(self) -> int:
         return self._count
@@ -107,7 +108,7 @@ class BandsAround(JoinedBands):
     def joined(self, first: int, anyone_in: Callable[[Cells], bool]) -> Joined:
         """The bands up to 10 km together, each other one alone."""
         if first <= _LAST_SMALL_BAND:
-            return _small_bands(self._cell, first, min(self._count, _LAST_SMALL_BAND + 1))
+            return _small_bands(self._cell, first, self._small)
         if not anyone_in(coarse_cover(self._cell, STRANGER_BANDS_M[first + 1])):
             return EMPTY_BAND
         return joined([self.band(first)])
@@ -125,9 +126,10 @@ def joined(bands: Sequence[Cells]) -> Joined:
 def _small_bands(cell: int, first: int, end: int) -> Joined:
     cells, distances_m = geo_cells.disk(cell, STRANGER_BANDS_M[end])
     ends = np.searchsorted(distances_m, STRANGER_BANDS_M[first : end + 1])
-    return Joined(cells[ends[0] :], ends[1:] - ends[0])
+    return Joined(cells[ends[0] :].copy(), ends[1:] - ends[0])
 
 
+@lru_cache(maxsize=16_384)
 def coarse_cover(cell: int, radius_m: float) -> Cells:
     """Parents of resolution ``COARSE`` of all cells, of that resolution or finer ones, whose centre lies within
     ``radius_m`` of that of ``cell``; and others near them."""
@@ -167,14 +169,12 @@ class Crowd:
 
     def _build(self, cells: Cells, keys: NDArray[np.uint64], slots: Slots) -> None:
         room = min(max(_LEAST_ROOM, cells.size // _ROOM_SHARE), _MOST_ROOM)
-        # Copied: NumPy asks for huge pages, which spare a look-up in a large table a second miss.
-        self._table: NDArray[np.uint64] = kernels.cell_table(cells).copy()
-        self._keys = np.empty(cells.size + room, np.uint64)
-        self._slots = np.empty(cells.size + room, np.int32)
+        table = kernels.cell_table(cells)
+        self._index = _new_index(table, cells.size + room, room)
+        self._table, _, _, self._fresh_cells, self._keys, self._slots = kernels.views(self._index)
         kernels.group_by_cell(cells, keys, slots, self._table, self._keys, self._slots)
-        self._marks: NDArray[np.uint64] = kernels.cell_marks(self._table)
+        kernels.mark_all(self._index, self._table[:, 0].copy())
         self._built = cells.size
-        self._fresh_cells = np.empty(room, np.uint64)
         self._fresh_count = 0
 
     def add(self, cell: int, key: int, slot: int) -> None:
@@ -195,8 +195,9 @@ class Crowd:
             kernels.merge_fresh(
                 self._fresh_cells, self._fresh_count, self._keys, self._slots, cells, keys, slots, order
             )
-            kernels.mark_all(self._marks, cells)
+            kernels.mark_all(self._index, cells)
             self._fresh_count += slots.size
+            self._index[kernels.ADDED] = self._fresh_count
         self._remember(slots)
 
     def _knows(self, slots: Slots) -> NDArray[np.bool_]:
@@ -265,18 +266,18 @@ class Crowd:
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
-        band, offset = _resumed(after)
+        band, offset = (0, 0) if after is None else _behind(*after)
+        next_bands = getattr(bands, "joined", None) or partial(_alone, bands)
         pages: list[Page] = []
         while band < len(bands):
-            cells, ends = self._next_bands(bands, band)
+            cells, ends = next_bands(band, self._anyone_in)
             if not cells.size:
                 band, offset = band + ends.size, 0
                 continue
             page = _room(limit)
             filled = kernels.rank_bands(
-                self._table, self._keys, self._slots, self._marks, self._fresh_cells, self._fresh_count, cells, ends,
-                viewer_key, offset, shown_until_ms, now_ms, excluded, *page,
-            )  # fmt: skip
+                self._index, cells, ends, viewer_key, offset, shown_until_ms, now_ms, excluded, *page
+            )
             if band:
                 page[1][:filled] += band
             if filled == limit and not pages:
@@ -288,11 +289,21 @@ class Crowd:
             band, offset = band + ends.size, 0
         return pages[0] if len(pages) == 1 else _one_page(pages)
 
-    def _next_bands(self, bands: Sequence[Cells], first: int) -> Joined:
-        return bands.joined(first, self._anyone_in) if isinstance(bands, JoinedBands) else joined([bands[first]])
-
     def _anyone_in(self, coarse: Cells) -> bool:
-        return bool(kernels.any_marked(self._marks, coarse))
+        return bool(kernels.anyone_in(self._index, coarse))
+
+
+def _new_index(table: NDArray[np.uint64], places: int, room: int) -> NDArray[np.uint64]:
+    """With this table and places for so many members, ``room`` of them for those added; nobody is marked."""
+    rows = len(table)
+    sets = kernels.HEADER + 2 * rows
+    members = sets + (rows * kernels.MARKS_PER_ROW + kernels.COARSE_BITS) // 64
+    # NumPy asks for huge pages, which spare a look-up in a large table a second miss.
+    index = np.empty(members + room + places + (places + 1) // 2, np.uint64)
+    index[: kernels.HEADER] = rows, places, room, 0, 0, 0, 0, 0
+    index[kernels.HEADER : sets] = table.ravel()
+    index[sets:members] = 0
+    return index
 
 
 def _room(limit: int) -> Page:
@@ -306,9 +317,10 @@ def _one_page(pages: list[Page]) -> Page:
     return slots, bands, offsets
 
 
-def _resumed(after: tuple[int, int] | None) -> tuple[int, int]:
+def _alone(bands: Sequence[Cells], band: int, _: Callable[[Cells], bool]) -> Joined:
+    return joined([bands[band]])
+
+
+def _behind(band: int, offset: int) -> tuple[int, int]:
     """First (band, offset) behind a place."""
-    if after is None:
-        return 0, 0
-    band, offset = after
     return (band, offset + 1) if offset < _LAST_OFFSET else (band + 1, 0)

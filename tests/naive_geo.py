@@ -49,6 +49,16 @@ def distance_to_ring_m(lat: float, lon: float, ring: Sequence[tuple[float, float
     return nearest
 
 
+def cells_of(lats: Sequence[float], lons: Sequence[float], resolution: int) -> list[int]:
+    """h3's own, point by point."""
+    return [h3.latlng_to_cell(lat, lon, resolution) for lat, lon in zip(lats, lons, strict=True)]
+
+
+def centers(cells: Sequence[int]) -> list[tuple[float, float]]:
+    """h3's own, cell by cell."""
+    return [h3.cell_to_latlng(cell) for cell in cells]
+
+
 def disk(cell: int, radius_m: float, rings: int) -> list[tuple[float, int]]:
     """Cells of the first ``rings`` rings with a centre within the radius, as sorted (distance, cell)."""
     middle = h3.cell_to_latlng(cell)
@@ -146,3 +156,11 @@ def tree_spans(n: int, leaves: int) -> dict[int, tuple[int, int]]:
         level = 1 << (node.bit_length() - 1)
         spans[node] = (n * (node - level) // level, n * (node - level + 1) // level)
     return spans
+
+
+def number_texts(known: dict[str, int], texts: Sequence[str], *, add: bool) -> list[int]:
+    """The number of each, in the order in which they first came; who is not known gets the next, or -1."""
+    if add:
+        for text in texts:
+            known.setdefault(text, len(known))
+    return [known.get(text, -1) for text in texts]

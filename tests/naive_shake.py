@@ -1,7 +1,7 @@
 """Slow, obvious twin of the shake fold: every newcomer looks at everybody who shook within the window."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -46,6 +46,15 @@ def keyed_hash(key: Key, value: int) -> int:
     v[2] ^= 0xFF
     _rounds(v, 4)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def state_digest(rows: Iterable[tuple[int, int, int, Sequence[tuple[int, int]]]]) -> int:
+    """Of rows (shake, person, closing, its matches as (shake, band))."""
+    total = 0
+    for shake_hash, person_hash, closed_ms, matches in rows:
+        total += keyed_hash((shake_hash, person_hash), closed_ms)
+        total += sum(keyed_hash((shake_hash, matched), band) for matched, band in matches)
+    return total & _MASK
 
 
 @lru_cache(maxsize=100_000)

@@ -4,6 +4,7 @@ Read from the syntax trees, so that an import inside a function counts too.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,33 @@ def test_rules_take_clock_chance_and_environment_from_outside() -> None:
     assert read == []
 
 
+# What ``geo`` may stand on: mathematics, types, arrays, threads for a batch. No files, network, clocks or chance.
+GEO_STANDS_ON = {
+    "abc", "collections", "concurrent", "ctypes", "dataclasses", "functools", "geo", "h3", "importlib", "itertools",
+    "llvmlite", "math", "numba", "numpy", "os", "pkgutil", "sys", "typing",
+}  # fmt: skip
+GEO_USES = {"os.sched_getaffinity", "sys.float_info", "sys.modules"}
+INPUT_OUTPUT = {"open", "print", "input", "exec", "eval", "fromfile", "tofile", "memmap", "loadtxt", "savetxt", "save"}
+INPUT_OUTPUT |= {"load", "savez", "genfromtxt", "getLogger"}
+# ``person_hash`` is a number that shakes and reports carry; friends' cells are those of one resolution.
+PEOPLE = re.compile(r"user|person(?!_hash)|people|friend(?!_resolution)|account|token|session|human|profile", re.I)
+
+
+def test_geo_is_arithmetic_alone() -> None:
+    """It reads and writes nothing outside its arguments, and its names know nobody."""
+    assert {name.split(".")[0] for module in modules("geo") for name in imported(module)} <= GEO_STANDS_ON
+    found = []
+    for module in modules("geo"):
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in INPUT_OUTPUT:
+                found.append(f"{module}:{node.lineno} calls {ast.unparse(node.func)}")
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"os", "sys"}:
+                found += [f"{module}:{node.lineno}"] * (ast.unparse(node) not in GEO_USES)
+            names = [str(getattr(node, field)) for field in ("id", "arg", "name", "attr") if hasattr(node, field)]
+            found += [f"{module}:{node.lineno} names {name}" for name in names if PEOPLE.search(name)]  # type: ignore[attr-defined]
+    assert found == []
+
+
 def _reads_the_world(node: ast.Attribute) -> bool:
     """``datetime.now``, ``loop.time``, ``os.environ``, ``np.random`` and the like, by any name that ends so."""
     owner = ast.unparse(node.value).rpartition(".")[2]
@@ -148,17 +176,50 @@ def test_only_geo_kernels_use_numba() -> None:
     assert all(module.startswith("geo/kernels/") for module in users)
 
 
-@pytest.mark.parametrize("module", modules("geo/kernels"))
-def test_every_kernel_is_compiled_at_import_and_cached(module: str) -> None:
+def kernels(module: str) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.Call]]:
+    """Every compiled function with its decorator, which is a call: ``njit(...)`` or ``inner(...)``."""
     for function in functions(module):
         for decorator in function.decorator_list:
-            if "njit" not in ast.unparse(decorator):
-                continue
-            assert isinstance(decorator, ast.Call), f"{function.name}: njit without a signature"
-            options = {option.arg for option in decorator.keywords if ast.unparse(option.value) == "True"}
-            assert decorator.args, f"{function.name}: no signature"
-            assert "cache" in options, f"{function.name}: not cached"
-            assert "nogil" in options or module == "geo/kernels/h3_capi.py", f"{function.name}: holds the GIL"
+            if re.match(r"(numba\.)?(njit|jit|inner)\b", ast.unparse(decorator)):
+                assert isinstance(decorator, ast.Call), f"{function.name}: no signature"
+                yield function, decorator
+
+
+@pytest.mark.parametrize("module", modules("geo/kernels"))
+def test_every_kernel_is_compiled_at_import_and_cached(module: str) -> None:
+    """Or, where only kernels call it, within those."""
+    for function, decorator in kernels(module):
+        options = {option.arg for option in decorator.keywords if ast.unparse(option.value) == "True"}
+        assert decorator.args, f"{function.name}: no signature"
+        if ast.unparse(decorator.func) == "njit":
+            assert {"cache", "nogil"} <= options, f"{function.name}: not cached, or holds the GIL"
+
+
+def test_inner_kernels_are_called_by_kernels_alone() -> None:
+    """Python would meet one that is not compiled, and have it compiled for whatever it gives."""
+    inner = {
+        function.name
+        for module in modules("geo/kernels")
+        for function, decorator in kernels(module)
+        if ast.unparse(decorator.func) == "inner"
+    }
+    assert len(inner) > 50
+    names = {"kernels", *(Path(module).stem for module in modules("geo/kernels"))}
+    used = [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for module in modules(*PACKAGES)
+        if not module.startswith("geo/kernels/")
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr in inner and ast.unparse(node.value) in names
+    ]
+    used += [
+        f"{module} imports {name}"
+        for module in modules(*PACKAGES)
+        if not module.startswith("geo/kernels/")
+        for name in imported(module)
+        if name.startswith("geo.kernels.") and name.rpartition(".")[2] in inner
+    ]
+    assert used == []
 
 
 @pytest.mark.parametrize("module", modules(*PACKAGES))

@@ -27,7 +27,8 @@ import math
 import numpy as np
 from numba import njit
 
-from geo.kernels.kdtree import GRAINS
+from geo.kernels.inner import inner
+from geo.kernels.kdtree import GRAINS, parts
 
 EARTH_RADIUS_M = 6_371_008.8
 _RADIANS = math.pi / 180.0
@@ -42,8 +43,8 @@ _NO_ROW = 2**31 - 1
 _SERIES_UNTIL = 0.01
 _ASIN_OF_LIMIT = math.asin(_SERIES_UNTIL)
 
-# Radius of a pool in distances of its centre's k-th best: 1 + this / sqrt(k). Of 1 M queries among 25,000 points, 1 in
-# 20 (k = 1) to 1 in 50 (k = 5) is then searched by itself, and a pool holds 10 to 20 points; 1 and 3 are slower.
+# Radius of a pool in distances of its centre's k-th best: 1 + this / sqrt(k). Wider ones answer more queries and hold
+# more points, which each of them looks at.
 _POOL_REACH = 2.0
 # At least so much (6 cm), where the k-th best is at no distance.
 _POOL_LEAST = 1e-8
@@ -62,13 +63,13 @@ _POOL = "f8[:, ::1]"
 _DEGREES = "Array(f8, 1, 'C', readonly=True)"
 
 
-@njit("UniTuple(f8, 3)(f8, f8)", cache=True, nogil=True)
+@inner("UniTuple(f8, 3)(f8, f8)")
 def _vector(lat, lon):  # type: ignore[no-untyped-def]
     cos_lat = math.cos(lat * _RADIANS)
     return cos_lat * math.cos(lon * _RADIANS), cos_lat * math.sin(lon * _RADIANS), math.sin(lat * _RADIANS)
 
 
-@njit("f8(f8)", cache=True, nogil=True)
+@inner("f8(f8)")
 def _metres(chord2):  # type: ignore[no-untyped-def]
     """Great-circle distance of a squared chord: haversine is a quarter of it. Monotone, so that order and distance
     agree: so are all steps of the series, which is cut off at the arc sine of its end."""
@@ -80,15 +81,17 @@ def _metres(chord2):  # type: ignore[no-untyped-def]
     return 2.0 * EARTH_RADIUS_M * min(half * series, _ASIN_OF_LIMIT)
 
 
-@njit(f"{_LIMITS}(f8, f8)", cache=True, nogil=True)
+@inner(f"{_LIMITS}(f8, f8)")
 def _limits(max_m, min_m):  # type: ignore[no-untyped-def]
     """The limits and a squared chord that is wider than ``max_m`` by more than rounding can be off (1e-12 relative,
     1e-30 for 0 m): only a bound for what need not be looked at."""
-    half = math.sin(min(max(max_m, 0.0) / (2.0 * EARTH_RADIUS_M), 0.5 * math.pi))
-    return max_m, min_m, min(4.0 * half * half * (1.0 + 1e-9) + 1e-24, _FAR2) if max_m < EARTH_RADIUS_M else _FAR2
+    if max_m >= EARTH_RADIUS_M:
+        return max_m, min_m, _FAR2
+    half = math.sin(max(max_m, 0.0) / (2.0 * EARTH_RADIUS_M))
+    return max_m, min_m, 4.0 * half * half * (1.0 + 1e-9) + 1e-24
 
 
-@njit(f"f8(i4[:, ::1], i8, {_VECTOR})", cache=True, nogil=True)
+@inner(f"f8(i4[:, ::1], i8, {_VECTOR})")
 def _box_chord2(boxes, node, query):  # type: ignore[no-untyped-def]
     dx = max(boxes[node, 0] * _GRAIN - query[0], 0.0, query[0] - boxes[node, 3] * _GRAIN)
     dy = max(boxes[node, 1] * _GRAIN - query[1], 0.0, query[1] - boxes[node, 4] * _GRAIN)
@@ -96,14 +99,14 @@ def _box_chord2(boxes, node, query):  # type: ignore[no-untyped-def]
     return dx * dx + dy * dy + dz * dz
 
 
-@njit(f"void({_BEST}, f8)", cache=True, nogil=True)
+@inner(f"void({_BEST}, f8)")
 def _clear(rows, chords2, bound2):  # type: ignore[no-untyped-def]
     """No points yet: whatever is within the bound is better."""
     for i in range(rows.size):
         rows[i], chords2[i] = _NO_ROW, bound2
 
 
-@njit(f"i8({_BEST}, i8, i8, f8, {_LIMITS})", cache=True, nogil=True)
+@inner(f"i8({_BEST}, i8, i8, f8, {_LIMITS})")
 def _offer(rows, chords2, found, row, chord2, limits):  # type: ignore[no-untyped-def]
     """Insert a point into the best, ordered by (chord, row), where it belongs; returns how many there are now."""
     i = rows.size - 1
@@ -120,7 +123,7 @@ def _offer(rows, chords2, found, row, chord2, limits):  # type: ignore[no-untype
     return min(found + 1, rows.size)
 
 
-@njit(f"i8({_POINTS}, u2, i8, i8, {_VECTOR}, {_LIMITS}, u8, {_BEST}, i8)", cache=True, nogil=True)
+@inner(f"i8({_POINTS}, u2, i8, i8, {_VECTOR}, {_LIMITS}, u8, {_BEST}, i8)")
 def _offer_leaf(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, allowed, low, high, query, limits, required, rows, chords2, found
 ):
@@ -136,7 +139,7 @@ def _offer_leaf(  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(f"i8({_TREE}, {_VECTOR}, {_LIMITS}, f8, u8, {_STACK}, {_BEST})", cache=True, nogil=True)
+@inner(f"i8({_TREE}, {_VECTOR}, {_LIMITS}, f8, u8, {_STACK}, {_BEST})")
 def _search(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, boxes, node_masks, flags, query, limits, bound2, required, nodes, bounds, rows, chords2
 ):
@@ -171,14 +174,13 @@ def _search(  # type: ignore[no-untyped-def]
 
 
 @njit(
-    f"i8({_TREE}, f8, f8, f8, f8, u8, i8[::1], f8[::1])",
+    "i8(u8[::1], u2[::1], f8, f8, f8, f8, u8, i8[::1], f8[::1])",
     cache=True,
     nogil=True,
 )
-def nearest(  # type: ignore[no-untyped-def]
-    points, tree_rows, masks, boxes, node_masks, flags, lat, lon, max_m, min_m, required, rows, distances
-):
-    """Fill rows i64[k] and distances f64[k] in metres with the nearest qualifying points; returns how many there are.
+def nearest(tree, flags, lat, lon, max_m, min_m, required, rows, distances):  # type: ignore[no-untyped-def]
+    """In a tree as ``kdtree.packed`` makes it: fill rows i64[k] and distances f64[k] in metres with the nearest
+    qualifying points; returns how many there are.
 
     -1: the point is not finite or out of range; -2: a limit is NaN. Both are found here, as two comparisons cost ten
     times more in Python.
@@ -191,6 +193,7 @@ def nearest(  # type: ignore[no-untyped-def]
         return 0
     nodes, bounds = np.empty(_STACK_SIZE, np.int64), np.empty(_STACK_SIZE, np.float64)
     limits = _limits(max_m, min_m)
+    points, tree_rows, masks, boxes, node_masks = parts(tree)
     found = _search(
         points,
         tree_rows,
@@ -212,7 +215,7 @@ def nearest(  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(f"i8({_TREE}, i8, {_VECTOR}, f8, u8, {_POOL}, i8)", cache=True, nogil=True)
+@inner(f"i8({_TREE}, i8, {_VECTOR}, f8, u8, {_POOL}, i8)")
 def _collect_leaf(points, tree_rows, masks, boxes, node_masks, flags, node, centre, radius2, required, pool, size):  # type: ignore[no-untyped-def]
     """Add the qualifying points of a leaf within the radius to the pool; returns its size, -1 where it overflows."""
     n, leaves, levels = tree_rows.size, boxes.shape[0] >> 1, boxes[0, 0]
@@ -236,7 +239,7 @@ def _collect_leaf(points, tree_rows, masks, boxes, node_masks, flags, node, cent
     return size
 
 
-@njit(f"i8({_TREE}, {_VECTOR}, f8, u8, {_STACK}, {_POOL})", cache=True, nogil=True)
+@inner(f"i8({_TREE}, {_VECTOR}, f8, u8, {_STACK}, {_POOL})")
 def _collect(points, tree_rows, masks, boxes, node_masks, flags, centre, radius2, required, nodes, bounds, pool):  # type: ignore[no-untyped-def]
     """Every qualifying point within a squared chord of the centre into the pool; returns its size, -1 if too many."""
     leaves = boxes.shape[0] >> 1
@@ -263,7 +266,7 @@ def _collect(points, tree_rows, masks, boxes, node_masks, flags, centre, radius2
     return taken
 
 
-@njit(f"i8({_POOL}, i8, {_VECTOR}, {_LIMITS}, f8, {_BEST})", cache=True, nogil=True)
+@inner(f"i8({_POOL}, i8, {_VECTOR}, {_LIMITS}, f8, {_BEST})")
 def _offer_pool(pool, size, query, limits, bound2, rows, chords2):  # type: ignore[no-untyped-def]
     """The best of the pool; returns how many."""
     _clear(rows, chords2, bound2)
@@ -277,13 +280,13 @@ def _offer_pool(pool, size, query, limits, bound2, rows, chords2):  # type: igno
     return found
 
 
-@njit(f"f8({_VECTOR}, {_VECTOR})", cache=True, nogil=True)
+@inner(f"f8({_VECTOR}, {_VECTOR})")
 def _chord(a, b):  # type: ignore[no-untyped-def]
     dx, dy, dz = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     return math.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-@njit(f"void({_DEGREES}, {_DEGREES}, i4[::1], f8[:, ::1])", cache=True, nogil=True)
+@inner(f"void({_DEGREES}, {_DEGREES}, i4[::1], f8[:, ::1])")
 def _vectors_in_order(lats, lons, order, queries):  # type: ignore[no-untyped-def]
     """Two passes: the fetches from anywhere overlap only where no arithmetic stands between them."""
     for i in range(order.size):
@@ -293,14 +296,14 @@ def _vectors_in_order(lats, lons, order, queries):  # type: ignore[no-untyped-de
         queries[i, 0], queries[i, 1], queries[i, 2] = _vector(queries[i, 0], queries[i, 1])
 
 
-@njit("f8(f8[:, ::1], i8, f8, f8)", cache=True, nogil=True)
+@inner("f8(f8[:, ::1], i8, f8, f8)")
 def _warm_bound2(chords2, i, step, reach2):  # type: ignore[no-untyped-def]
     """Bound of query i from the k-th best of the one before, which is a step away; see the module."""
     bound = (math.sqrt(chords2[i - 1, chords2.shape[1] - 1]) + step) * _EXACTLY + _NOTHING
     return min(reach2, bound * bound)
 
 
-@njit(f"void({_TREE}, f8[:, ::1], {_LIMITS}, u8, i8[:, ::1], f8[:, ::1])", cache=True, nogil=True)
+@inner(f"void({_TREE}, f8[:, ::1], {_LIMITS}, u8, i8[:, ::1], f8[:, ::1])")
 def _answer_in_order(  # type: ignore[no-untyped-def]
     points, tree_rows, masks, boxes, node_masks, flags, queries, limits, required, rows, chords2
 ):
@@ -332,20 +335,20 @@ def _answer_in_order(  # type: ignore[no-untyped-def]
 
 
 @njit(
-    f"void({_TREE}, {_DEGREES}, {_DEGREES}, i4[::1], f8, f8, u8, i8[:, ::1], f8[:, ::1])",
+    f"void(u8[::1], u2[::1], {_DEGREES}, {_DEGREES}, i4[::1], f8, f8, u8, i8[:, ::1], f8[:, ::1])",
     cache=True,
     nogil=True,
 )
-def nearest_many(  # type: ignore[no-untyped-def]
-    points, tree_rows, masks, boxes, node_masks, flags, lats, lons, order, max_m, min_m, required, rows, distances
-):
+def nearest_many(tree, flags, lats, lons, order, max_m, min_m, required, rows, distances):  # type: ignore[no-untyped-def]
     """``nearest`` of the queries that ``order`` numbers, neighbours one after the other, into their rows i64[m, k] (-1
     where there is no more) and distances f64[m, k] (infinite). k >= 1; all arguments valid."""
-    tree = (points, tree_rows, masks, boxes, node_masks, flags)
+    points, tree_rows, masks, boxes, node_masks = parts(tree)
     shape = order.size, rows.shape[1]
     queries, best, chords2 = np.empty((order.size, 3)), np.empty(shape, np.int64), np.empty(shape)
     _vectors_in_order(lats, lons, order, queries)
-    _answer_in_order(*tree, queries, _limits(max_m, min_m), required, best, chords2)
+    _answer_in_order(
+        points, tree_rows, masks, boxes, node_masks, flags, queries, _limits(max_m, min_m), required, best, chords2
+    )
     for i in range(order.size):
         q = order[i]
         for j in range(rows.shape[1]):

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numba import from_dtype, njit, types
 
+from geo.kernels.inner import inner
 from geo.kernels.keyed import siphash24
 
 MAX_MATCHES: Final = 20
@@ -62,7 +63,7 @@ _LISTS = (_SHAKES, _I32_3D, _I32_3D, _I32_2D)
 # -- lists of open shakes with free capacity: links[kind, 0|1, slot] = next|previous, ends[..., 0|1] = first|last
 
 
-@njit(types.void(_I32, _I32, _I32, _i64), cache=True, nogil=True)
+@inner(types.void(_I32, _I32, _I32, _i64))
 def _append(following: Any, preceding: Any, ends: Any, slot: Any) -> None:
     last = ends[1]
     following[slot] = NONE
@@ -74,7 +75,7 @@ def _append(following: Any, preceding: Any, ends: Any, slot: Any) -> None:
     ends[1] = slot
 
 
-@njit(types.void(_I32, _I32, _I32, _i64), cache=True, nogil=True)
+@inner(types.void(_I32, _I32, _I32, _i64))
 def _remove(following: Any, preceding: Any, ends: Any, slot: Any) -> None:
     after, before = following[slot], preceding[slot]
     if before == NONE:
@@ -87,7 +88,7 @@ def _remove(following: Any, preceding: Any, ends: Any, slot: Any) -> None:
         preceding[after] = before
 
 
-@njit(types.void(*_LISTS, _i64), cache=True, nogil=True)
+@inner(types.void(*_LISTS, _i64))
 def _list(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, slot: Any) -> None:
     me = shakes[slot]
     me.listed = 1
@@ -96,7 +97,7 @@ def _list(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, slot: Any) -
         _append(links[1, 0], links[1, 1], queue_ends[me.adult], slot)
 
 
-@njit(types.void(*_LISTS, _i64), cache=True, nogil=True)
+@inner(types.void(*_LISTS, _i64))
 def _unlist(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, slot: Any) -> None:
     me = shakes[slot]
     if not me.listed:
@@ -110,7 +111,7 @@ def _unlist(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, slot: Any)
 # -- who may meet whom, and in which order
 
 
-@njit(types.boolean(_U64, _i64, _i64, _u64), cache=True, nogil=True)
+@inner(types.boolean(_U64, _i64, _i64, _u64))
 def _contains(excluded: Any, start: Any, count: Any, value: Any) -> Any:
     low, high = start, start + count
     while low < high:
@@ -122,7 +123,7 @@ def _contains(excluded: Any, start: Any, count: Any, value: Any) -> Any:
     return low < start + count and excluded[low] == value
 
 
-@njit(types.boolean(_SHAKES, _U64, _i64, _i64, _i64), cache=True, nogil=True)
+@inner(types.boolean(_SHAKES, _U64, _i64, _i64, _i64))
 def _compatible(shakes: Any, excluded: Any, excluded_base: Any, newcomer: Any, slot: Any) -> Any:
     me, other = shakes[newcomer], shakes[slot]
     if other.superseded or me.adult != other.adult or me.person_hash == other.person_hash:
@@ -134,7 +135,7 @@ def _compatible(shakes: Any, excluded: Any, excluded_base: Any, newcomer: Any, s
     return not _contains(excluded, other.excluded_at - excluded_base, other.excluded_count, me.person_hash)
 
 
-@njit(_i64(_SHAKES, _I32_2D, _I8_2D, _i64, _i64), cache=True, nogil=True)
+@inner(_i64(_SHAKES, _I32_2D, _I8_2D, _i64, _i64))
 def _pair_band(shakes: Any, near_row: Any, near_band: Any, newcomer: Any, slot: Any) -> Any:
     me, other = shakes[newcomer], shakes[slot]
     if me.anywhere and other.anywhere:
@@ -145,7 +146,7 @@ def _pair_band(shakes: Any, near_row: Any, near_band: Any, newcomer: Any, slot: 
     return NONE
 
 
-@njit(_u64(_SHAKES, _u64, _u64, _i64, _i64), cache=True, nogil=True)
+@inner(_u64(_SHAKES, _u64, _u64, _i64, _i64))
 def _offset(shakes: Any, k0: Any, k1: Any, viewer: Any, slot: Any) -> Any:
     """How far round the key circle of the viewer's epoch the other one stands, seen from the viewer's own key."""
     key = shakes[slot].order_key
@@ -154,7 +155,7 @@ def _offset(shakes: Any, k0: Any, k1: Any, viewer: Any, slot: Any) -> Any:
     return key - shakes[viewer].order_key
 
 
-@njit(types.boolean(_i64, _u64, _i64, _i64, _u64, _i64), cache=True, nogil=True)
+@inner(types.boolean(_i64, _u64, _i64, _i64, _u64, _i64))
 def _before(band: Any, key: Any, slot: Any, other_band: Any, other_key: Any, other_slot: Any) -> Any:
     if band != other_band:
         return band < other_band
@@ -163,7 +164,7 @@ def _before(band: Any, key: Any, slot: Any, other_band: Any, other_key: Any, oth
     return slot < other_slot
 
 
-@njit(_i64(_I64, _U64, _I64, _i64, _i64, _i64, _u64, _i64), cache=True, nogil=True)
+@inner(_i64(_I64, _U64, _I64, _i64, _i64, _i64, _u64, _i64))
 def _offer(bands: Any, keys: Any, slots: Any, held: Any, limit: Any, band: Any, key: Any, slot: Any) -> Any:
     """Insert into the `limit` smallest by (band, key, slot), kept sorted; the new number held."""
     at = held
@@ -181,7 +182,7 @@ def _offer(bands: Any, keys: Any, slots: Any, held: Any, limit: Any, band: Any, 
 # -- the candidates of one newcomer
 
 
-@njit(types.boolean(_SHAKES, _I32_2D, _i64, _i64), cache=True, nogil=True)
+@inner(types.boolean(_SHAKES, _I32_2D, _i64, _i64))
 def _holds(shakes: Any, match_slot: Any, holder: Any, slot: Any) -> Any:
     at = 0
     while at < shakes[holder].count and match_slot[holder, at] != slot:
@@ -189,11 +190,7 @@ def _holds(shakes: Any, match_slot: Any, holder: Any, slot: Any) -> Any:
     return at < shakes[holder].count
 
 
-@njit(
-    _i64(_SHAKES, _I32_2D, _I32_2D, _I8_2D, _U64, _i64, _u64, _u64, _i64, _I64, _U64, _I64),
-    cache=True,
-    nogil=True,
-)
+@inner(_i64(_SHAKES, _I32_2D, _I32_2D, _I8_2D, _U64, _i64, _u64, _u64, _i64, _I64, _U64, _I64))
 def _offer_partners(
     shakes: Any,
     match_slot: Any,
@@ -240,11 +237,7 @@ def _offer_partners(
     return held
 
 
-@njit(
-    _i64(*_LISTS, _I32_2D, _I8_2D, _U64, _i64, _u64, _u64, _i64, _I64, _U64, _I64, _i64),
-    cache=True,
-    nogil=True,
-)
+@inner(_i64(*_LISTS, _I32_2D, _I8_2D, _U64, _i64, _u64, _u64, _i64, _I64, _U64, _I64, _i64))
 def _offer_near(
     shakes: Any,
     links: Any,
@@ -285,11 +278,7 @@ def _offer_near(
     return held
 
 
-@njit(
-    _i64(*_LISTS, _U64, _i64, _i64, _I64, _U64, _I64, _i64),
-    cache=True,
-    nogil=True,
-)
+@inner(_i64(*_LISTS, _U64, _i64, _i64, _I64, _U64, _I64, _i64))
 def _offer_anywhere(
     shakes: Any,
     links: Any,
@@ -321,7 +310,7 @@ def _offer_anywhere(
 # -- the fold
 
 
-@njit(types.void(_SHAKES, _I32_2D, _I8_2D, _i64, _i64, _i64), cache=True, nogil=True)
+@inner(types.void(_SHAKES, _I32_2D, _I8_2D, _i64, _i64, _i64))
 def _give(shakes: Any, match_slot: Any, match_band: Any, holder: Any, slot: Any, band: Any) -> None:
     """Write `slot` into the holder's list: over the same person's earlier shake if it is there, else at the end."""
     at = 0
@@ -336,7 +325,7 @@ def _give(shakes: Any, match_slot: Any, match_band: Any, holder: Any, slot: Any,
         shakes[holder].count = at + 1
 
 
-@njit(_i64(*_LISTS, _i64), cache=True, nogil=True)
+@inner(_i64(*_LISTS, _i64))
 def _supersede(shakes: Any, links: Any, cell_ends: Any, queue_ends: Any, newcomer: Any) -> Any:
     """Close the person's previous shake; its slot if it was open until now, else -1."""
     me = shakes[newcomer]
@@ -459,7 +448,7 @@ def state_digest(shakes: Any, match_slot: Any, match_band: Any, first: Any, end:
     return total
 
 
-@njit(types.void(_I32_2D, _i64), cache=True, nogil=True)
+@inner(types.void(_I32_2D, _i64))
 def _shift_ends(ends: Any, dropped: Any) -> None:
     for age in range(2):
         for end in range(2):

@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
+
 # Of the 64 bits of a sorted word 2 * 22 are the cell on the curve, 5 m by 10 m, and the low 20 the number of the point.
 MOST_POINTS = 2**20
 _INDEX_BITS = 20
@@ -12,7 +14,7 @@ _DIGIT_BITS = 11
 _DEGREES = "Array(f8, 1, 'C', readonly=True)"
 
 
-@njit("u8(u8)", cache=True, nogil=True)
+@inner("u8(u8)")
 def _spread(bits):  # type: ignore[no-untyped-def]
     """The low 32 bits at the even places: S. E. Anderson, "Bit Twiddling Hacks", "Interleave bits by Binary Magic
     Numbers"."""
@@ -23,7 +25,7 @@ def _spread(bits):  # type: ignore[no-untyped-def]
     return (bits | (bits << np.uint64(1))) & np.uint64(0x5555555555555555)
 
 
-@njit("void(u8[::1], u8[::1], i8)", cache=True, nogil=True)
+@inner("void(u8[::1], u8[::1], i8)")
 def _sort_by_digit(words, sorted_words, shift):  # type: ignore[no-untyped-def]
     digit, by = np.uint64(2**_DIGIT_BITS - 1), np.uint64(shift)
     starts = np.zeros(2**_DIGIT_BITS + 1, np.int64)

@@ -6,34 +6,36 @@ import math
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
+
 _EARTH_RADIUS_M = 6_371_008.8
 _RADIANS = math.pi / 180.0
 
 
-@njit("UniTuple(f8, 3)(f8, f8)", cache=True, nogil=True)
+@inner("UniTuple(f8, 3)(f8, f8)")
 def _vector(lat, lon):  # type: ignore[no-untyped-def]
     cos_lat = math.cos(lat * _RADIANS)
     return cos_lat * math.cos(lon * _RADIANS), cos_lat * math.sin(lon * _RADIANS), math.sin(lat * _RADIANS)
 
 
-@njit("UniTuple(f8, 3)(UniTuple(f8, 3), UniTuple(f8, 3))", cache=True, nogil=True)
+@inner("UniTuple(f8, 3)(UniTuple(f8, 3), UniTuple(f8, 3))")
 def _cross(a, b):  # type: ignore[no-untyped-def]
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-@njit("f8(UniTuple(f8, 3), UniTuple(f8, 3))", cache=True, nogil=True)
+@inner("f8(UniTuple(f8, 3), UniTuple(f8, 3))")
 def _dot(a, b):  # type: ignore[no-untyped-def]
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit("f8(UniTuple(f8, 3), UniTuple(f8, 3))", cache=True, nogil=True)
+@inner("f8(UniTuple(f8, 3), UniTuple(f8, 3))")
 def _angle(a, b):  # type: ignore[no-untyped-def]
     """Angle of two vectors; from sine and cosine, so that it is exact for near and for opposite ones."""
     normal = _cross(a, b)
     return math.atan2(math.sqrt(_dot(normal, normal)), _dot(a, b))
 
 
-@njit("f8(UniTuple(f8, 3), UniTuple(f8, 3), UniTuple(f8, 3))", cache=True, nogil=True)
+@inner("f8(UniTuple(f8, 3), UniTuple(f8, 3), UniTuple(f8, 3))")
 def _angle_to_arc(point, start, end):  # type: ignore[no-untyped-def]
     """Angle from a unit vector to the shorter arc of two: to its great circle where the foot lies on the arc, else to
     an end."""

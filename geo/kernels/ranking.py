@@ -7,33 +7,43 @@ pseudo-random, so the next so many members of a whole band lie in a window of of
 number: of each cell the few members in that window are taken, and only those are sorted. That reads one or two places
 of memory a cell, none of which waits for another, where a heap of cells reads them one after the other.
 
-Layouts. ``table`` uint64[capacity, 2]: open addressing, rows (cell, start << 32 | end), cell 0 = free, capacity a power
-of two and at most two thirds full; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key,
-slot); slot -1 = removed. ``marks`` uint64[capacity / 16]: a set of bits, four a row of the table, one of which is set
-for each cell that has or had members, and for its parent of resolution ``COARSE``; other cells may share it. Members
-added since stand behind all others, at ``base = len(keys) - len(fresh_cells)``, in order: ``fresh_cells[i]`` is the
-cell of ``keys[base + i]``, sorted by (cell, key, slot).
+Layouts. ``index`` uint64: everything in one array, for each that a kernel is given costs a call 0.1 us; ``views`` gives
+its parts. ``table`` uint64[rows, 2]: open addressing, rows (cell, start << 32 | end), cell 0 = free, a power of two of
+them and at most two thirds in use; a cell's members are ``keys[start:end]`` and ``slots[start:end]``, sorted by (key,
+slot); slot -1 = removed. ``marks`` uint64[rows / 16]: a set of bits, four a row of the table, one of which is set for
+each cell that has or had members; other cells may share it. ``coarse`` uint64[8192]: a bit for each cell of resolution
+``COARSE`` that any of those lies in, and no other. Members added since stand behind all others, at ``base = len(keys) -
+len(fresh_cells)``, in order: ``fresh_cells[i]`` is the cell of ``keys[base + i]``, sorted by (cell, key, slot).
 """
+
+from typing import Any
 
 import numpy as np
 from numba import njit, types
 
+from geo.kernels.inner import inner
+
 COARSE = 4
-"""Resolution of the parents in ``marks``."""
+"""Resolution of the parents in ``coarse``."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_HALF = np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+_WORD, _IN_WORD = np.uint64(6), np.uint64(63)  # which word a bit is in, and where
 _FREE = np.uint64(0)
 _LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 _CIRCLE = 2.0**64
 _LEAST_CAPACITY = 1024
-_MARKS_PER_ROW = 4
+MARKS_PER_ROW = 4
 _REMOVED = np.int32(-1)
-# An H3 index: resolution in bits 52-55, digits of 3 bits from bit 42 down, those not used 7.
-_TO_COARSE_CLEAR = np.uint64(~(0xF << 52) & 0xFFFFFFFFFFFFFFFF)
-_TO_COARSE_SET = np.uint64(COARSE << 52 | (1 << 3 * (15 - COARSE)) - 1)
+# An H3 index: the base cell in bits 45-51, digits of 3 bits from bit 42 down.
+_COARSE_SHIFT = np.uint64(3 * (15 - COARSE))
+COARSE_BITS = 1 << 7 + 3 * COARSE
+# The first words of an index: rows of its table, places for members, how many of these are for those added, how many
+# were.
+_ROWS, _PLACES, _ROOM, ADDED = 0, 1, 2, 3
+HEADER = 8
+_LINE = 8  # keys that one line of the cache holds
 _INSERTED = 24  # members of a cell that are sorted by insertion alone
 
 # Columns of the ranges of a band: where the next member is, where the range starts and ends, how many are left.
@@ -49,7 +59,7 @@ _SLOTS_OUT = types.int32[::1]
 _RANGES = types.int64[:, ::1]
 
 
-@njit(types.uint64(types.uint64), cache=True, nogil=True, inline="always")
+@inner(types.uint64(types.uint64), inline="always")
 def _hash(cell):  # type: ignore[no-untyped-def]
     # The upper half is folded in first: a product's middle bits depend on lower bits only, and a cell's coarse digits
     # are its upper ones, while its unused lower digits are all alike.
@@ -66,7 +76,7 @@ def flag_all(flags, slots):  # type: ignore[no-untyped-def]
     return new
 
 
-@njit(types.int64(_TABLE, types.uint64), cache=True, nogil=True)
+@inner(types.int64(_TABLE, types.uint64))
 def find_cell(table, cell):  # type: ignore[no-untyped-def]
     """Row of a cell in the table, or the free row where it belongs."""
     mask = np.int64(table.shape[0] - 1)
@@ -76,7 +86,7 @@ def find_cell(table, cell):  # type: ignore[no-untyped-def]
     return row
 
 
-@njit(_TABLE(_TABLE), cache=True, nogil=True)
+@inner(_TABLE(_TABLE))
 def _doubled(table):  # type: ignore[no-untyped-def]
     larger = np.zeros((2 * table.shape[0], 2), np.uint64)
     for row in range(table.shape[0]):
@@ -107,47 +117,57 @@ def cell_table(cells):  # type: ignore[no-untyped-def]
     return table
 
 
-@njit(types.void(_KEYS_OUT, types.uint64), cache=True, nogil=True)
-def mark(marks, cell):  # type: ignore[no-untyped-def]
-    """Set the bits of a cell and of its parent."""
-    for value in (cell, (cell & _TO_COARSE_CLEAR) | _TO_COARSE_SET):
-        bit = _hash(value) & np.uint64(64 * marks.size - 1)
-        marks[bit >> np.uint64(6)] |= _ONE << (bit & np.uint64(63))
+def views(index: Any) -> Any:
+    """``table``, ``marks``, ``coarse``, ``fresh_cells``, ``keys`` and ``slots`` of an index, as views."""
+    rows, places, room = np.int64(index[_ROWS]), np.int64(index[_PLACES]), np.int64(index[_ROOM])
+    marks = HEADER + 2 * rows
+    coarse = marks + rows * MARKS_PER_ROW // 64
+    fresh_cells = coarse + COARSE_BITS // 64
+    keys = fresh_cells + room
+    slots = keys + places
+    return (
+        index[HEADER:marks].reshape((rows, 2)),
+        index[marks:coarse],
+        index[coarse:fresh_cells],
+        index[fresh_cells:keys],
+        index[keys:slots],
+        index[slots:].view(np.int32)[:places],
+    )
 
 
-@njit(types.void(_KEYS_OUT, _CELLS), cache=True, nogil=True)
-def mark_all(marks, cells):  # type: ignore[no-untyped-def]
-    """``mark`` of n cells."""
+_views = inner("Tuple((u8[:, ::1], u8[::1], u8[::1], u8[::1], u8[::1], i4[::1]))(u8[::1])")(views)
+
+
+@njit("void(u8[::1], Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
+def mark_all(index, cells):  # type: ignore[no-untyped-def]
+    """Set the bits of n cells; 0 is none."""
+    _, marks, coarse, _, _, _ = _views(index)
     for cell in cells:
-        mark(marks, cell)
+        if cell != _FREE:
+            bit = _hash(cell) & np.uint64(64 * marks.size - 1)
+            marks[bit >> _WORD] |= _ONE << (bit & _IN_WORD)
+            bit = (cell >> _COARSE_SHIFT) & np.uint64(COARSE_BITS - 1)
+            coarse[bit >> _WORD] |= _ONE << (bit & _IN_WORD)
 
 
-@njit(types.boolean(_CELLS, types.uint64), cache=True, nogil=True, inline="always")
-def _is_marked(marks, cell):  # type: ignore[no-untyped-def]
-    bit = _hash(cell) & np.uint64(64 * marks.size - 1)
-    return (marks[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & _ONE != _FREE
-
-
-@njit(types.boolean(_CELLS, _CELLS), cache=True, nogil=True)
-def any_marked(marks, cells):  # type: ignore[no-untyped-def]
-    """Whether the bit of any of n cells is set."""
-    for cell in cells:  # noqa: SIM110 - the compiler knows no generators
-        if _is_marked(marks, cell):
+@njit("b1(u8[::1], Array(u8, 1, 'C', readonly=True))", cache=True, nogil=True)
+def anyone_in(index, cells):  # type: ignore[no-untyped-def]
+    """Whether any of n cells of resolution ``COARSE`` holds a cell that has or had members."""
+    _, _, coarse, _, _, _ = _views(index)
+    for cell in cells:
+        bit = (cell >> _COARSE_SHIFT) & np.uint64(COARSE_BITS - 1)
+        if (coarse[bit >> _WORD] >> (bit & _IN_WORD)) & _ONE != _FREE:
             return True
     return False
 
 
-@njit(_KEYS_OUT(_TABLE), cache=True, nogil=True)
-def cell_marks(table):  # type: ignore[no-untyped-def]
-    """``marks`` of a table."""
-    marks = np.zeros(_MARKS_PER_ROW * table.shape[0] // 64, np.uint64)
-    for row in range(table.shape[0]):
-        if table[row, 0] != _FREE:
-            mark(marks, table[row, 0])
-    return marks
+@inner(types.boolean(_CELLS, types.uint64), inline="always")
+def _is_marked(marks, cell):  # type: ignore[no-untyped-def]
+    bit = _hash(cell) & np.uint64(64 * marks.size - 1)
+    return (marks[bit >> _WORD] >> (bit & _IN_WORD)) & _ONE != _FREE
 
 
-@njit(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64), cache=True, nogil=True)
+@inner(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64))
 def _insertion_sort(keys, slots, start, end):  # type: ignore[no-untyped-def]
     """Sort places start..end-1 by (key, slot)."""
     for i in range(start + 1, end):
@@ -159,7 +179,7 @@ def _insertion_sort(keys, slots, start, end):  # type: ignore[no-untyped-def]
         keys[at], slots[at] = key, slot
 
 
-@njit(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64, types.uint64, types.float64), cache=True, nogil=True)
+@inner(types.void(_KEYS_OUT, _SLOTS_OUT, types.int64, types.int64, types.uint64, types.float64))
 def sort_spread(keys, slots, start, end, least, width):  # type: ignore[no-untyped-def]
     """Sort places start..end-1 by (key, slot), given keys spread over ``least .. least + width``; of any others it is
     slow.
@@ -169,17 +189,19 @@ def sort_spread(keys, slots, start, end, least, width):  # type: ignore[no-untyp
     n = end - start
     if n > _INSERTED:
         scale = n / width
-        places = np.empty(n, np.int32)
-        counts = np.zeros(n + 1, np.int32)
-        for i in range(n):
-            places[i] = min(np.int64(np.float64(keys[start + i] - least) * scale), n - 1)
-            counts[places[i] + 1] += 1
-        for i in range(n):
-            counts[i + 1] += counts[i]
         old_keys, old_slots = keys[start:end].copy(), slots[start:end].copy()
+        counts, places = np.zeros(n, np.int32), np.empty(n, np.int32)
         for i in range(n):
-            to = start + counts[places[i]]
+            # Half of it: the machine converts signed numbers alone in one step.
+            half = np.int64((old_keys[i] - least) >> _ONE)
+            places[i] = min(np.int64(np.float64(half) * (2.0 * scale)), n - 1)
             counts[places[i]] += 1
+        total = start
+        for i in range(n):
+            counts[i], total = total, total + counts[i]
+        for i in range(n):
+            to = counts[places[i]]
+            counts[places[i]] = to + 1
             keys[to], slots[to] = old_keys[i], old_slots[i]
     _insertion_sort(keys, slots, start, end)
 
@@ -198,7 +220,7 @@ def group_by_cell(cells, keys, slots, table, keys_out, slots_out):  # type: igno
             sort_spread(keys_out, slots_out, start, end, _FREE, _CIRCLE)
 
 
-@njit(types.int64(_CELLS, types.int64, types.int64, types.uint64), cache=True, nogil=True)
+@inner(types.int64(_CELLS, types.int64, types.int64, types.uint64))
 def _lower_bound(values, low, high, value):  # type: ignore[no-untyped-def]
     """First index in [low, high) of sorted values that is not below a value, or ``high``."""
     while low < high:
@@ -210,13 +232,13 @@ def _lower_bound(values, low, high, value):  # type: ignore[no-untyped-def]
     return low
 
 
-@njit(types.int64(types.int64, types.int64, types.uint64), cache=True, nogil=True, inline="always")
+@inner(types.int64(types.int64, types.int64, types.uint64), inline="always")
 def _likely_place(low, high, value):  # type: ignore[no-untyped-def]
     """Where in [low, high) a value would stand among keys spread evenly over the circle."""
     return low + min(np.int64(np.float64(value) * ((high - low) / _CIRCLE)), high - low - 1)
 
 
-@njit(types.int64(_CELLS, types.int64, types.int64, types.uint64), cache=True, nogil=True)
+@inner(types.int64(_CELLS, types.int64, types.int64, types.uint64))
 def _key_bound(keys, low, high, value):  # type: ignore[no-untyped-def]
     """``_lower_bound`` of keys on the circle: from the likely place in growing steps."""
     at = _likely_place(low, high, value)
@@ -234,16 +256,10 @@ def _key_bound(keys, low, high, value):  # type: ignore[no-untyped-def]
     return _lower_bound(keys, max(low, high - step), high, value)
 
 
-@njit(types.boolean(_SLOTS, types.int64), cache=True, nogil=True)
+@inner(types.boolean(_SLOTS, types.int64))
 def _holds(values, value):  # type: ignore[no-untyped-def]
-    low, high = 0, values.size
-    while low < high:
-        middle = (low + high) >> 1
-        if values[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low < values.size and values[low] == value
+    at = np.searchsorted(values, value)
+    return at < values.size and values[at] == value
 
 
 @njit(
@@ -272,13 +288,13 @@ def merge_fresh(fresh_cells, count, keys, slots, new_cells, new_keys, new_slots,
             left -= 1
 
 
-@njit("UniTuple(i8, 2)(u8[:, ::1], u8)", cache=True, nogil=True)
+@inner("UniTuple(i8, 2)(u8[:, ::1], u8)")
 def _built_range(table, cell):  # type: ignore[no-untyped-def]
     packed = table[find_cell(table, cell), 1]
     return np.int64(packed >> _HALF), np.int64(packed & _LOW)
 
 
-@njit("UniTuple(i8, 2)(Array(u8, 1, 'C', readonly=True), i8, i8, u8)", cache=True, nogil=True)
+@inner("UniTuple(i8, 2)(Array(u8, 1, 'C', readonly=True), i8, i8, u8)")
 def _fresh_range(fresh_cells, count, base, cell):  # type: ignore[no-untyped-def]
     start = _lower_bound(fresh_cells, 0, count, cell)
     return base + start, base + _lower_bound(fresh_cells, start, count, cell + _ONE)
@@ -304,7 +320,7 @@ def remove(table, keys, slots, fresh_cells, fresh_count, cell, key, slot):  # ty
     return False
 
 
-@njit(types.boolean(_RANGES, types.int64, _CELLS, types.uint64, types.uint64), cache=True, nogil=True)
+@inner(types.boolean(_RANGES, types.int64, _CELLS, types.uint64, types.uint64))
 def _open_range(ranges, c, keys, viewer_key, first_offset):  # type: ignore[no-untyped-def]
     """Complete range ``c``, of which start and end are written, by its members with an offset >= ``first_offset``;
     false if there are none."""
@@ -324,11 +340,7 @@ def _open_range(ranges, c, keys, viewer_key, first_offset):  # type: ignore[no-u
     return True
 
 
-@njit(
-    types.int64(_RANGES, _TABLE, _CELLS, _CELLS, types.int64, types.int64, _CELLS, types.int64, types.int64),
-    cache=True,
-    nogil=True,
-)
+@inner(types.int64(_RANGES, _TABLE, _CELLS, _CELLS, types.int64, types.int64, _CELLS, types.int64, types.int64))
 def _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, first, end):  # type: ignore[no-untyped-def]
     """Start and end of the members of each cell first..end-1 that has any, and of those added since: how many."""
     mask = np.int64(table.shape[0] - 1)
@@ -354,13 +366,11 @@ def _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, fi
     return n
 
 
-@njit(
+@inner(
     types.int64(
         _RANGES, _TABLE, _CELLS, _SLOTS, _CELLS, _CELLS, types.int64, _CELLS, types.int64, types.int64, types.uint64,
         types.uint64,
     ),
-    cache=True,
-    nogil=True,
 )  # fmt: skip
 def _open_ranges(  # type: ignore[no-untyped-def]
     ranges, table, keys, slots, marks, fresh_cells, fresh_count, cells, first, end, viewer_key, first_offset
@@ -370,7 +380,8 @@ def _open_ranges(  # type: ignore[no-untyped-def]
     found = _find_ranges(ranges, table, marks, fresh_cells, fresh_count, base, cells, first, end)
     for c in range(found):
         at = _likely_place(ranges[c, _START], ranges[c, _END], viewer_key + first_offset)
-        ranges[c, _LEFT] = np.int64(keys[at]) ^ slots[at]
+        behind = min(at + _LINE, ranges[c, _END] - 1)
+        ranges[c, _LEFT] = np.int64(keys[at] ^ keys[behind]) ^ slots[at] ^ slots[behind]
     n = 0
     for c in range(found):
         ranges[n, _START], ranges[n, _END] = ranges[c, _START], ranges[c, _END]
@@ -378,45 +389,49 @@ def _open_ranges(  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(
+@inner(
     "Tuple((i8, u8[::1], i4[::1]))(i8[:, ::1], i8, u8, u8, Array(u8, 1, 'C', readonly=True), "
-    "Array(i4, 1, 'C', readonly=True), u8[::1], i4[::1])",
-    cache=True,
-    nogil=True,
+    "Array(i4, 1, 'C', readonly=True), u8[::1], i4[::1])"
 )
 def _take(ranges, n, viewer_key, last_offset, keys, slots, offsets, members):  # type: ignore[no-untyped-def]
     """Take the members up to ``last_offset`` out of n ranges: how many, and their offsets and slots, in arrays that may
     be larger ones than the last two."""
     taken = 0
     for c in range(n):
-        position, left = ranges[c, _POSITION], ranges[c, _LEFT]
-        while left > 0 and keys[position] - viewer_key <= last_offset:
+        position, left, run, at = ranges[c, _POSITION], ranges[c, _LEFT], 0, 0
+        while left > 0 and at == run:
             if taken == offsets.size:
                 offsets = np.concatenate((offsets, np.empty_like(offsets)))
                 members = np.concatenate((members, np.empty_like(members)))
-            offsets[taken], members[taken] = keys[position] - viewer_key, slots[position]
-            taken += 1
-            left -= 1
-            position += 1
+            run, at = min(left, ranges[c, _END] - position, offsets.size - taken), 0
+            while at < run and keys[position + at] - viewer_key <= last_offset:
+                offsets[taken + at], members[taken + at] = keys[position + at] - viewer_key, slots[position + at]
+                at += 1
+            taken, left, position = taken + at, left - at, position + at
             if position == ranges[c, _END]:
                 position = ranges[c, _START]
         ranges[c, _POSITION], ranges[c, _LEFT] = position, left
     return taken, offsets, members
 
 
-@njit(types.int64(_KEYS_OUT, _SLOTS_OUT, types.int64, _TIMES, types.int64, _SLOTS), cache=True, nogil=True)
+@inner(types.int64(_KEYS_OUT, _SLOTS_OUT, types.int64, _TIMES, types.int64, _SLOTS))
 def _keep_shown(offsets, members, count, shown_until_ms, now_ms, excluded):  # type: ignore[no-untyped-def]
     """Move those who are shown to the front: how many."""
     shown = 0
     if shown_until_ms.size == 0:
         return shown
-    for i in range(count):  # no branch, so that the cache's misses overlap
-        offset, slot = offsets[i], np.int64(members[i])
+    last = shown_until_ms.size - 1
+    # All are read before anything is written: behind a write to a place that the last read decides, each read would
+    # wait for the one before, and nearly all of them miss the cache.
+    until_ms = np.empty(count, np.int64)
+    for i in range(count):
+        slot = np.int64(members[i])
         # A removed member's slot is no place of the array either.
-        inside = (slot >= 0) & (slot < shown_until_ms.size)
-        until_ms = shown_until_ms[slot if inside else 0]
+        until_ms[i] = shown_until_ms[min(max(slot, 0), last)]
+    for i in range(count):
+        offset, slot = offsets[i], np.int64(members[i])
         offsets[shown], members[shown] = offset, slot
-        shown += int(inside & (until_ms > now_ms))
+        shown += int((slot >= 0) & (slot <= last) & (until_ms[i] > now_ms))
     left = 0
     for i in range(shown):
         offsets[left], members[left] = offsets[i], members[i]
@@ -424,11 +439,11 @@ def _keep_shown(offsets, members, count, shown_until_ms, now_ms, excluded):  # t
     return left
 
 
-@njit(types.uint64(types.uint64, types.int64, types.int64), cache=True, nogil=True)
+@inner(types.uint64(types.uint64, types.int64, types.int64))
 def _window_end(first_offset, wanted, left):  # type: ignore[no-untyped-def]
     """Last offset of a window that starts at ``first_offset`` and holds somewhat more than ``wanted`` of the members
     ``left`` in front of it; all if those are few."""
-    some = wanted + (wanted >> 2) + 8
+    some = wanted + (wanted >> 3) + 8
     if left <= 2 * some:
         return _LAST
     width = np.float64(_LAST - first_offset) * (some / left)
@@ -437,16 +452,15 @@ def _window_end(first_offset, wanted, left):  # type: ignore[no-untyped-def]
 
 @njit(
     types.int64(
-        _TABLE, _CELLS, _SLOTS, _CELLS, _CELLS, types.int64, _CELLS, _TIMES, types.uint64, types.uint64,
-        _TIMES, types.int64, _SLOTS, _SLOTS_OUT, _SLOTS_OUT, _KEYS_OUT,
+        _KEYS_OUT, _CELLS, _TIMES, types.uint64, types.uint64, _TIMES, types.int64, _SLOTS, _SLOTS_OUT, _SLOTS_OUT,
+        _KEYS_OUT,
     ),
     cache=True,
     nogil=True,
 )  # fmt: skip
 def rank_bands(  # type: ignore[no-untyped-def]
-    table, keys, slots, marks, fresh_cells, fresh_count, cells, ends, viewer_key, first_offset,
-    shown_until_ms, now_ms, excluded, slots_out, bands_out, offsets_out,
-):  # fmt: skip
+    index, cells, ends, viewer_key, first_offset, shown_until_ms, now_ms, excluded, slots_out, bands_out, offsets_out
+):
     """Write the first shown members of some bands into the outputs, by (band, offset, slot), from ``first_offset`` of
     the first band on; how many, at most the outputs' length.
 
@@ -455,6 +469,8 @@ def rank_bands(  # type: ignore[no-untyped-def]
     """
     # Plain numbers, where the compiler is switched off, would not wrap around the circle.
     viewer_key, first_offset = np.uint64(viewer_key), np.uint64(first_offset)
+    table, marks, _, fresh_cells, keys, slots = _views(index)
+    fresh_count = np.int64(index[ADDED])
     limit = slots_out.size
     ranges = np.empty((2 * cells.size + 1, 4), np.int64)
     offsets, members = np.empty(2 * limit + 32, np.uint64), np.empty(2 * limit + 32, np.int32)

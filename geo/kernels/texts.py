@@ -9,41 +9,28 @@ will do. Nothing is ever removed. Queries come as ``queries`` uint8 with ``ends`
 import numpy as np
 from numba import njit
 
-from geo.kernels.keyed import _sip_round
+from geo.kernels.inner import inner
+from geo.kernels.keyed import absorbed, finished, started
 
-_C0, _C1 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D)
-_C2, _C3 = np.uint64(0x6C7967656E657261), np.uint64(0x7465646279746573)
-_END = np.uint64(0xFF)
 _HALF = np.uint64(32)
 
 
 @njit("u8(u8, u8, Array(u1, 1, 'C', readonly=True), i8, i8)", cache=True, nogil=True)
 def siphash24_bytes(k0, k1, data, start, end):  # type: ignore[no-untyped-def]
     """SipHash-2-4 of ``data[start:end]`` under the 128-bit key (k0 low, k1 high); source: see ``keyed``."""
-    v0, v1, v2, v3 = k0 ^ _C0, k1 ^ _C1, k0 ^ _C2, k1 ^ _C3
+    state = started(k0, k1)
     block, shift = np.uint64(0), np.uint64(0)
     for i in range(start, end):
         block |= np.uint64(data[i]) << shift
         shift += np.uint64(8)
         if shift == np.uint64(64):
-            v3 ^= block
-            v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-            v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-            v0 ^= block
+            state = absorbed(state, block)
             block, shift = np.uint64(0), np.uint64(0)
     # The last block: what is left over, and the length in the top byte.
-    block |= np.uint64((end - start) & 0xFF) << np.uint64(56)
-    v3 ^= block
-    v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-    v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-    v0 ^= block
-    v2 ^= _END
-    for _ in range(4):
-        v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
-    return v0 ^ v1 ^ v2 ^ v3
+    return finished(absorbed(state, block | (np.uint64((end - start) & 0xFF) << np.uint64(56))))
 
 
-@njit("b1(u1[::1], i8, i8, Array(u1, 1, 'C', readonly=True), i8, i8)", cache=True, nogil=True)
+@inner("b1(u1[::1], i8, i8, Array(u1, 1, 'C', readonly=True), i8, i8)")
 def _equal(data, start, end, query, first, last):  # type: ignore[no-untyped-def]
     if end - start != last - first:
         return False
@@ -53,7 +40,7 @@ def _equal(data, start, end, query, first, last):  # type: ignore[no-untyped-def
     return True
 
 
-@njit("i8(i4[::1], u1[::1], u4[::1], u8, u8, Array(u1, 1, 'C', readonly=True), i8, i8)", cache=True, nogil=True)
+@inner("i8(i4[::1], u1[::1], u4[::1], u8, u8, Array(u1, 1, 'C', readonly=True), i8, i8)")
 def _row_of(index, data, starts, k0, k1, query, first, last):  # type: ignore[no-untyped-def]
     """Row of the index with a query's number, or the free row where it belongs."""
     upper = siphash24_bytes(k0, k1, query, first, last) >> _HALF

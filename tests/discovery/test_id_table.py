@@ -19,10 +19,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from([""
 def test_ids_are_numbered_as_in_a_dict(batches: list[list[str]]) -> None:
     table, twin = IdTable(KEY), dict[str, int]()
     for batch in batches:
-        assert table.find(batch).tolist() == [twin.get(text, -1) for text in batch]
-        for text in batch:
-            twin.setdefault(text, len(twin))
-        assert table.add(batch).tolist() == [twin[text] for text in batch]
+        assert table.find(batch).tolist() == naive_geo.number_texts(twin, batch, add=False)
+        assert table.add(batch).tolist() == naive_geo.number_texts(twin, batch, add=True)
     assert list(table) == table[:] == list(twin)
     assert len(table) == len(twin)
     assert all(table[number] == text and table.get(text) == number for text, number in twin.items())

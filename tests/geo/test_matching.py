@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import config
 from numpy.typing import NDArray
 
 from geo.kernels import matching
 from geo.kernels.keyed import siphash24
 from geo.kernels.matching import MAX_MATCHES, MAX_NEAR, NONE, SHAKE
+from tests import naive_shake
 
 KEY = (np.uint64(7), np.uint64(11))
 
@@ -21,6 +25,8 @@ class World:
     def __init__(self, limits: Sequence[int], excluded: Sequence[Sequence[int]] | None = None) -> None:
         n = len(limits)
         self.shakes: NDArray[Any] = np.zeros(n, SHAKE)
+        if getattr(config, "DISABLE_JIT", False):
+            self.shakes = self.shakes.view(np.recarray)  # fields by name, as Numba has them
         self.shakes["shake_hash"] = self.shakes["person_hash"] = np.arange(n)
         self.shakes["order_key"] = [siphash24(*KEY, np.uint64(person)) for person in range(n)]
         self.shakes["window_ms"] = self.shakes["closed_ms"] = 5000
@@ -123,6 +129,30 @@ def test_the_order_read_is_band_then_key_then_oldest_anywhere() -> None:
     expected = [slot for slot in ring if slot in (3, 2, 5)] + [slot for slot in ring if slot in (6, 1)] + [4, 7, 8]
     assert slots[:8].tolist() == expected
     assert bands[:8].tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+
+
+WORD = st.integers(0, 2**64 - 1)
+
+
+@given(st.data())
+def test_the_digest_is_that_of_the_twin(data: st.DataObject) -> None:
+    n = data.draw(st.integers(0, 8))
+    world = World([MAX_MATCHES] * n)
+    rows = []
+    for slot in range(n):
+        me = (data.draw(WORD), data.draw(WORD), data.draw(st.integers(0, 2**62)))
+        world.shakes["shake_hash"][slot], world.shakes["person_hash"][slot], world.shakes["closed_ms"][slot] = me
+        matches = data.draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, 2)), max_size=4))
+        world.shakes["count"][slot] = len(matches)
+        for at, (matched, band) in enumerate(matches):
+            world.match_slot[slot, at], world.match_band[slot, at] = matched, band
+        rows.append((me, matches))
+    first, end = sorted((data.draw(st.integers(0, n)), data.draw(st.integers(0, n))))
+    expected = naive_shake.state_digest(
+        (*me, [(rows[matched][0][0], band) for matched, band in matches]) for me, matches in rows[first:end]
+    )
+    found = matching.state_digest(world.shakes, world.match_slot, world.match_band, first, end)
+    assert int(found) == expected
 
 
 @pytest.mark.parametrize("dropped", [0, 1, 5, 19, 20])

@@ -110,7 +110,7 @@ def test_pools_answer_most_of_many_close_queries(monkeypatch: pytest.MonkeyPatch
     assert len(kernel.signatures) == 1
 
     def counted(*arguments: Any) -> Any:
-        shares.append(arguments[8])
+        shares.append(arguments[4])
         return kernel(*arguments)
 
     monkeypatch.setattr(knn, "nearest_many", counted)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from geo import sphere
 from geo.kernels import keyed
+from geo.kernels import sphere as kernels
 from tests import naive_geo
 
 LATS = st.floats(-90, 90) | st.sampled_from([-90.0, 0.0, 90.0])
@@ -31,6 +32,41 @@ def test_scalar_and_array_distances_are_the_same_numbers(seed: int) -> None:
     table = sphere.great_circle_m(lats[0][:, None], lons[0][:, None], lats[1], lons[1])
     assert table.shape == (50, 50)
     assert np.diagonal(table).tolist() == pairs.tolist()
+
+
+def points_and_special(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """A quarter of them at poles, on the antimeridian, or at one point."""
+    lats, lons = np.degrees(np.arcsin(random.uniform(-1, 1, n))), random.uniform(-180, 180, n)
+    kind = random.integers(0, 12, n)
+    lats[kind == 0] = random.choice([-90.0, 90.0], (kind == 0).sum())
+    lons[kind == 1] = random.choice([-180.0, 180.0], (kind == 1).sum())
+    lats[kind == 2], lons[kind == 2] = 12.5, -33.25
+    return lats, lons
+
+
+def test_many_distances_equal_vincentys(seed: int, scale: int) -> None:
+    random = np.random.default_rng(seed)
+    n = 100_000 * scale
+    starts, ends = points_and_special(random, n), points_and_special(random, n)
+    near = random.uniform(size=n) < 0.3
+    for axis in range(2):
+        ends[axis][near] = starts[axis][near] + random.normal(0, 1e-4, near.sum())
+    ends[0].clip(-90, 90, out=ends[0])
+    ends[1].clip(-180, 180, out=ends[1])
+    pairs = zip(*(column.tolist() for column in (*starts, *ends)), strict=True)
+    expected = np.array([naive_geo.distance_m(*pair) for pair in pairs])
+    tolerance = np.where(expected < 15e6, 1e-6, 0.3) + 1e-9 * expected
+    assert (np.abs(sphere.great_circle_m(*starts, *ends) - expected) <= tolerance).all()
+    first = float(starts[0][0]), float(starts[1][0])
+    found = kernels.distances_from_m(*first, *ends)
+    expected = np.array([naive_geo.distance_m(*first, *at) for at in zip(*(e.tolist() for e in ends), strict=True)])
+    assert (np.abs(found - expected) <= np.where(expected < 15e6, 1e-6, 0.3) + 1e-9 * expected).all()
+
+
+def test_many_vectors_equal_the_twin(seed: int, scale: int) -> None:
+    lats, lons = points_and_special(np.random.default_rng(seed), 10_000 * scale)
+    expected = [naive_geo.vector(lat, lon) for lat, lon in zip(lats.tolist(), lons.tolist(), strict=True)]
+    np.testing.assert_allclose(sphere.unit_vectors(lats, lons), expected, atol=4e-16)
 
 
 def test_known_distances() -> None:
