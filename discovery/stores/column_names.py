@@ -10,7 +10,8 @@ STREET, HOUSE_NUMBER, MORE_ADDRESS, POINT = "street", "house_number", "more_addr
 
 _NAMES: Mapping[str, str] = {
     "store_id": """storeid id storenumber storeno storenum storenr storecode code ref reference locationid locationcode
-        branchid branchcode shopid siteid placeid outletid externalid filialnr filialnummer filialid uid guid uuid osmid""",
+        branchid branchcode shopid siteid placeid outletid externalid filialnr filialnummer filialid uid guid uuid
+        osmid""",
     "name": """name storename title locationname branchname shopname businessname outletname displayname label nom
         nombre nome bezeichnung filiale naam""",
     "lat": """lat latitude y ycoord ycoordinate coordy geolat geolatitude gpslat gpslatitude locationlat latdeg latwgs84
