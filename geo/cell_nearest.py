@@ -16,9 +16,7 @@ _OUTWARD = 1.0 + 1e-6
 Rows = NDArray[np.int64]
 
 
-def nearest_in_cell(
-    places: Places, lats: NDArray[np.float64], lons: NDArray[np.float64], cell: int, k: int
-) -> Rows:
+def nearest_in_cell(places: Places, lats: NDArray[np.float64], lons: NDArray[np.float64], cell: int, k: int) -> Rows:
     """Every row of ``places`` that is among the ``k`` nearest of some point of the cell, ascending, i64.
 
     Complete by the proof in ``geo.kernels.cell_nearest``; a row more can be among them only if it is one of the k

@@ -38,6 +38,8 @@ from . import (
     service,
     shakes,
     status,
+    store_find,
+    store_zones,
     stores,
 )
 
@@ -59,6 +61,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     status.router,
     brands.router,
     stores.router,
+    store_zones.router,
+    store_find.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
 

@@ -254,3 +254,15 @@ def brand_chunk(brand: str, version: int, index: int) -> str:
     """String. Part of one packed store set, <= 1 MB, never changed. TTL 1 h until it is made current (an import that
     dies leaves nothing) and again once it is not (a worker that reads it ends in peace); none while current."""
     return f"{{b:{brand}}}:v:{version}:{index}"
+
+
+def brand_zones(brand: str) -> str:
+    """Hash. Store id -> GeoJSON geometry of the area it serves. Apart from the store set: a zone stays when the stores
+    are imported anew, and is put without packing them all. No TTL."""
+    return f"{{b:{brand}}}:zones"
+
+
+def brand_zone_order(brand: str) -> str:
+    """Sorted set. Store id by the version of its zone, 1 more with each change, also of those taken away: a worker
+    reads only what changed since. No TTL."""
+    return f"{{b:{brand}}}:zone-order"

@@ -30,7 +30,7 @@ class CardIndex:
         self.suggestions = Suggestions(read, lats, lons)
         # Caches of this object: on a method they would keep it, and its arrays, alive.
         self.with_words = lru_cache(maxsize=_KEPT)(self._with_words)
-        """``with_words(words)``: rows that have a word beginning with each of these folded ones (a tuple, not empty)."""
+        """``with_words(words)``: rows with a word that begins with each of these folded ones (a tuple, not empty)."""
         self.with_tag = lru_cache(maxsize=_KEPT)(self._with_tag)
         """``with_tag(key, value)``: rows that have this tag, with any value when ``value`` is None."""
 

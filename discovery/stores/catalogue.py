@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from discovery.errors import NotFound
 from discovery.stores.store_set import StoreSet
+from discovery.stores.zones import NO_ZONES, ZoneSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class BrandKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Brand:
-    """A brand as of ``version`` of its store set (0: none was imported yet)."""
+    """A brand as of ``version`` of its store set (0: none was imported yet) and of ``zones``."""
 
     brand: str
     name: str
@@ -29,6 +30,7 @@ class Brand:
     version: int
     chunks: int
     stores: StoreSet
+    zones: ZoneSet = NO_ZONES
 
 
 class Catalogue:

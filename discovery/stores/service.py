@@ -1,4 +1,4 @@
-"""The store finder as its callers see it: brands, keys, imports, one store, the nearest."""
+"""The store finder as its callers see it: brands, keys, imports, zones; ``reads`` finds."""
 
 import asyncio
 import contextlib
@@ -7,16 +7,17 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
 from weakref import WeakValueDictionary
 
-from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, StateAway
+from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, NotFound, StateAway
 from discovery.store.client import State
-from discovery.stores import finder, shelves
+from discovery.stores import shelves, zone_shelf
 from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
 from discovery.stores.changing import Changing
 from discovery.stores.fields import MAX_TEXT_CHARS, is_id
-from discovery.stores.finder import Question
 from discovery.stores.importers import ImportedSet, read_stores
 from discovery.stores.packing import pack
+from discovery.stores.reads import Reads
 from discovery.stores.store_set import Difference, difference
+from discovery.stores.zones import check_zone
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY_BYTES = 20
@@ -57,6 +58,7 @@ class Stores:
     ) -> None:
         self._state = state
         self.catalogue = catalogue
+        self.reads = Reads(catalogue)
         self._announce = announce
         self._random = random
         self._changing = Changing(state, random)
@@ -149,13 +151,26 @@ class Stores:
             changes, [f.as_json() for f in findings.rejected], [f.as_json() for f in findings.warnings], version
         )
 
-    def get_store(self, brand: str, store_id: str) -> bytes:
-        """The store as a GeoJSON Feature. Raises ``NotFound``."""
-        return self.catalogue.store(brand, store_id)
+    async def put_zone(self, brand: str, store_id: str, zone: object) -> tuple[str, ...]:
+        """Put the area that a store serves, a GeoJSON geometry; returns what was repaired in it, in words.
 
-    def nearest(self, brand: str, question: Question) -> bytes:
-        """GeoJSON FeatureCollection of the nearest stores. Raises ``NotFound``, ``Invalid``."""
-        return finder.answer(self.catalogue.brand(brand).stores, question)
+        Raises ``NotFound`` (brand or store), ``Invalid`` with what is wrong with the geometry, ``StateAway``.
+        """
+        await self._require_store(brand, store_id)
+        checked = await asyncio.to_thread(check_zone, zone)
+        async with self._told(brand):
+            await zone_shelf.write_zone(self._state, brand, store_id, checked.geojson)
+        return checked.repaired
+
+    async def remove_zone(self, brand: str, store_id: str) -> None:
+        """Take the zone of a store away. Raises ``NotFound`` (also when it has none), ``StateAway``."""
+        await self._require_store(brand, store_id)
+        async with self._told(brand):
+            await zone_shelf.write_zone(self._state, brand, store_id, None)
+
+    async def _require_store(self, brand: str, store_id: str) -> None:
+        if (await self._require(brand)).stores.row_of(store_id) is None:
+            raise NotFound("no such store")
 
     async def _replace(self, known: Brand, imported: ImportedSet) -> int:
         chunks = await asyncio.to_thread(pack, imported.stores)
@@ -176,7 +191,7 @@ class Stores:
         mark = await self._changing.begin(brand)
         try:
             yield
-        except Conflict:  # nothing was changed
+        except (Conflict, Invalid, NotFound):  # nothing was changed
             await self._forget(mark)
             raise
         await self.load(brand)

@@ -12,6 +12,8 @@ from discovery.store.scripts import Script
 from discovery.stores.catalogue import Brand, BrandKey
 from discovery.stores.packing import empty_set, unpack
 from discovery.stores.store_set import StoreSet
+from discovery.stores.zone_shelf import load_zones
+from discovery.stores.zones import NO_ZONES
 
 SPARE_CHUNKS_TTL_S = 3600
 
@@ -59,6 +61,9 @@ async def load_brand(state: State, brand: str, known: Brand | None = None) -> Br
     api_keys = _texts(await state.call("HGETALL", keys.brand_keys(brand)))
     version, chunks = await current(state, brand)
     stores = known.stores if known and known.version == version else await load(state, brand, version, chunks)
+    if known is not None and stores is not known.stores:
+        await asyncio.to_thread(stores.make_as, known.stores)
+    zones = await load_zones(state, brand, known.zones if known else NO_ZONES)
     return Brand(
         brand=brand,
         name=meta["name"],
@@ -67,6 +72,7 @@ async def load_brand(state: State, brand: str, known: Brand | None = None) -> Br
         version=version,
         chunks=chunks,
         stores=stores,
+        zones=zones,
     )
 
 

@@ -4,10 +4,11 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from discovery.stores.row_set import RowSet, Rows
+from discovery.stores.row_set import Rows, RowSet
 
 # Letters with a stroke and ligatures do not decompose in Unicode.
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
@@ -63,7 +64,8 @@ class WordIndex:
         rank = np.empty(len(known), dtype=np.int64)
         rank[[known[word] for word in self._words]] = np.arange(len(known))
         ranks = rank[np.array(numbers, dtype=np.int64)]
-        rows = np.repeat(np.arange(self._size, dtype=np.int32), np.diff(np.array([0, *ends], dtype=np.int64)))
+        counts = [end - start for start, end in pairwise([0, *ends])]
+        rows = np.repeat(np.arange(self._size, dtype=np.int32), counts)
         self._rows = rows[np.argsort(ranks, kind="stable")]
         self._starts = np.zeros(len(known) + 1, dtype=np.int64)
         np.cumsum(np.bincount(ranks, minlength=len(known)), out=self._starts[1:])

@@ -100,9 +100,46 @@ ROUTES: dict[str, Row] = {
     "post_nearest": Row(
         BRAND,
         "/v1/brands/acme/stores/nearest",
-        {**POINT, "limit": 3, "max_distance_m": 1e6, "open": "2026-11-22T08:00:00Z", "services": ["wifi"]},
+        {
+            **POINT,
+            "coord_type": "wgs84",
+            "limit": 3,
+            "max_distance_m": 1e6,
+            "min_distance_m": 0,
+            "open": "on_arrival",
+            "speed_kmh": 50,
+            "services": ["wifi"],
+            "tags": {"a": "b", "c": None},
+            "without_services": ["x"],
+            "without_tags": {"d": "e"},
+            "q": "word",
+            "in_zone": True,
+            "fields": ["name", "open"],
+            "explain": True,
+        },
     ),
-    "get_nearest": Row(BRAND, "/v1/brands/acme/stores/nearest?lat=1&lon=1&limit=3&open=now&services=wifi"),
+    "get_nearest": Row(
+        BRAND,
+        "/v1/brands/acme/stores/nearest?lat=1&lon=1&coord_type=bd09&limit=3&max_distance_m=9&min_distance_m=1&open=on_arrival"
+        "&speed_kmh=5&services=wifi&tags=a=b&q=word&in_zone=true&fields=name",
+    ),
+    "post_serving": Row(
+        BRAND,
+        "/v1/brands/acme/stores/serving",
+        {**POINT, "coord_type": "gcj02", "limit": 3, "open": "now", "services": ["wifi"], "fields": ["name"]},
+    ),
+    "get_stores": Row(
+        BRAND, "/v1/brands/acme/stores?bbox=170,-10,-170,10&tag=a&services=wifi&q=word&open=now&fields=name&limit=9"
+    ),
+    "complete_stores": Row(BRAND, "/v1/brands/acme/stores/search?q=wo&limit=3"),
+    "get_cell": Row(BRAND, "/v1/brands/acme/stores/cell/871fb4662ffffff"),
+    "put_zone": Row(
+        BRAND,
+        "/v1/brands/acme/stores/a/zone",
+        {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 2], [0, 0]]], "bbox": [0, 0, 2, 2]},
+    ),
+    "get_zone": Row(BRAND, "/v1/brands/acme/stores/a/zone"),
+    "delete_zone": Row(BRAND, "/v1/brands/acme/stores/a/zone"),
     "get_store": Row(BRAND, "/v1/brands/acme/stores/a"),
     "export_me": Row(USER, "/v1/me/export"),
     "delete_user": Row(OPERATOR, "/v1/app/users/x"),
@@ -209,7 +246,7 @@ async def test_the_valid_requests_are_valid(town: Town) -> None:
         if answer.status_code not in (200, 201, 202, 204):
             refused[name] = answer.status_code
     # There is no such shake and no such bottle, and nothing is suspended.
-    missing = ("get_shake", "throw_back", "reply", "block_other", "get_bottle", "delete_bottle")
+    missing = ("get_shake", "throw_back", "reply", "block_other", "get_bottle", "delete_bottle", "delete_zone", "get_zone")
     assert refused == {**dict.fromkeys(missing, 404), "post_appeal": 409}
 
 

@@ -91,6 +91,8 @@ RULES = {
     "brand_versions": Rule("string", "never"),
     "brand_current": Rule("hash", "never"),
     "brand_chunk": Rule("string", "sometimes", HOUR_S),
+    "brand_zones": Rule("hash", "never"),
+    "brand_zone_order": Rule("zset", "never"),
 }
 
 _ID = r"[A-Za-z0-9][A-Za-z0-9._:@|=+-]{0,127}"
@@ -300,6 +302,7 @@ async def run_stores(product: Product) -> None:
     await stores.new_key("acme")
     for lat in (1, 2):
         await stores.import_stores("acme", "text/csv", io.BytesIO(b"store_id,lat,lon\na,%d,1\n" % lat))
+    await stores.put_zone("acme", "a", {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 3], [0, 0]]]})
     await shelves.write_set(product.state, "acme", [b"left behind"])
     await Changing(product.state, os.urandom).begin("acme")
 

@@ -13,7 +13,7 @@ from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
 from discovery.stores.catalogue import Catalogue
-from discovery.stores.finder import Question
+from discovery.stores.question import Question
 from discovery.stores.packing import pack
 from discovery.stores.service import Stores, base62
 
@@ -63,10 +63,10 @@ async def test_a_brand_its_key_and_its_stores_are_seen_by_another_worker(make: M
         [key_id],
     )
     assert there.key_allows("acme", key)
-    assert there.get_store("acme", "b") == here.get_store("acme", "b")
-    assert json.loads(there.get_store("acme", "b"))["properties"]["name"] == "B"
+    assert there.reads.store("acme", "b") == here.reads.store("acme", "b")
+    assert json.loads(there.reads.store("acme", "b"))["properties"]["name"] == "B"
     question = Question(1.9, 1.9, 0)
-    assert there.nearest("acme", question) == here.nearest("acme", question)
+    assert await there.reads.nearest("acme", question, 0) == await here.reads.nearest("acme", question, 0)
 
 
 async def test_keys(make: Make, state: State) -> None:
@@ -108,10 +108,10 @@ async def test_what_is_refused(make: Make) -> None:
     with pytest.raises(NotFound):
         await stores.import_stores("nobody", "text/csv", io.BytesIO(ONE))
     with pytest.raises(NotFound):
-        stores.nearest("nobody", Question(0.0, 0.0, 0))
+        await stores.reads.nearest("nobody", Question(0.0, 0.0, 0), 0)
     with pytest.raises(NotFound):
-        stores.get_store("acme", "a")
-    assert json.loads(stores.nearest("acme", Question(0.0, 0.0, 0)))["features"] == []
+        stores.reads.store("acme", "a")
+    assert json.loads(await stores.reads.nearest("acme", Question(0.0, 0.0, 0), 0))["features"] == []
 
 
 async def test_rejected_rows_refuse_or_are_skipped(make: Make, state: State, announced: Announced) -> None:
