@@ -263,6 +263,6 @@ def brand_zones(brand: str) -> str:
 
 
 def brand_zone_order(brand: str) -> str:
-    """Sorted set. Store id by the version of its zone, 1 more with each change, also of those taken away: a worker
-    reads only what changed since. No TTL."""
+    """Zset. Store id -> version of its zone, 1 more with each change, also of those taken away: a worker reads
+    only what changed since. No TTL."""
     return f"{{b:{brand}}}:zone-order"
