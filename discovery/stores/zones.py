@@ -25,7 +25,7 @@ from geo.sphere import great_circle_m
 MAX_POSITIONS = 10_000
 MAX_ZONES = 100_000
 _MOST_CROSSINGS = 1_000  # a repair takes time by the square of it: 0.1 s for so many, minutes for 100 times more
-_SIDES_AT_ONCE = 50
+_SIDES_AT_ONCE = 10
 
 _FIELD = "zone"
 

@@ -160,7 +160,7 @@ def test_kernels_equal_their_slow_twins(seed: int) -> None:
     for at_ms in (0, 1, 50, 99, 120):
         out = np.empty(50, dtype=np.uint8)
         since, until = kernels.states_at(offsets, starts.astype(np.int64), states, at_ms, 121, out)
-        expected, bounds = naive_states_at(offsets, starts, states, at_ms, 121)
+        expected, bounds = naive_states_at(offsets.tolist(), starts.tolist(), states.tolist(), at_ms, 121)
         assert out.tolist() == expected
         assert (since, until) == bounds
         hours_rows = rng.integers(-1, 50, 130).astype(np.int32)
