@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import orjson
+
 from discovery.errors import Invalid
 from discovery.stores.addresses import street_address
 from discovery.stores.column_names import (
@@ -67,7 +69,7 @@ class Columns:
             values |= {name: _with_point(values[name]) for name in ("lat", "lon") if name in values}
         if self._composed:
             self._compose(number, values, cells)
-        return Row(number, values, values.pop("services", ""), values.pop("tags", ""))
+        return Row(number, values, _listed(values.pop("services", "")), _mapped(values.pop("tags", "")))
 
     def _chosen(self, known: Mapping[int, str | None]) -> dict[int, str]:
         """Position -> field, one for each field; a field of its own wins over what it could be made of."""
@@ -139,6 +141,26 @@ def _text_of_day(parts: Mapping[str, str]) -> str:
         return parts["whole"]
     opens, closes = parts.get("opens", "").strip(), parts.get("closes", "").strip()
     return f"{opens}-{closes}" if opens and closes else opens or closes  # 'closed' may stand in one of them
+
+
+def _listed(cell: str) -> str | list[str]:
+    """JSON, as an export writes what has a semicolon in it; else the text as it is."""
+    found = _json(cell, "[")
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else cell
+
+
+def _mapped(cell: str) -> str | dict[str, str]:
+    found = _json(cell, "{")
+    return found if isinstance(found, dict) and all(isinstance(one, str) for one in found.values()) else cell
+
+
+def _json(cell: str, begin: str) -> object:
+    if not cell.startswith(begin):
+        return None
+    try:
+        return orjson.loads(cell)
+    except ValueError:
+        return None
 
 
 def _point(text: str) -> dict[str, str]:

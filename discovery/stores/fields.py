@@ -77,6 +77,8 @@ def _check_lengths(row: Row) -> None:
     for name, value in row.values.items():
         if len(value) > MAX_TEXT_CHARS:
             raise Unfit(name, f"longer than {MAX_TEXT_CHARS} characters")
+        if "\0" in value:
+            raise Unfit(name, "has a zero byte")
 
 
 def _degrees(values: Mapping[str, str], name: str, limit: float) -> float:

@@ -48,7 +48,7 @@ def _point(number: int, geometry: Any, findings: Findings) -> dict[str, str]:
 
 
 def _middle(kind: Any, coordinates: Any) -> list[float]:
-    if kind not in ("Polygon", "MultiPolygon", "LineString", "MultiPoint"):
+    if kind not in ("Polygon", "MultiPolygon", "MultiPoint"):
         raise Unfit("geometry", "not a Point")
     positions = list(_positions(coordinates, 4))
     if not 0 < len(positions) <= _MAX_POSITIONS:

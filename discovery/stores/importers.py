@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -42,10 +43,19 @@ def read_stores(media_type: str, file: BinaryIO, brand_name: str) -> ImportedSet
     Raises ``Invalid`` for a file that cannot be read as ``media_type``, has no rows, or a media type we do not read.
     """
     findings = Findings()
-    builder = SetBuilder()
-    points = _Points()
     reader, charset = _reader(media_type)
-    for row in reader(file, findings, charset):
+    rows = reader(file, findings, charset)
+    with closing(SetBuilder()) as builder:
+        _take_all(rows, builder, brand_name, findings)
+        rows_read = len(builder) + findings.rejected_rows
+        if rows_read == 0:
+            raise Invalid("the file has no stores", "body")
+        return ImportedSet(builder.finish(), findings, rows_read)
+
+
+def _take_all(rows: Iterator[Row], builder: SetBuilder, brand_name: str, findings: Findings) -> None:
+    points = _Points()
+    for row in rows:
         try:
             store = store_of(row, brand_name, findings)
             _add(builder, store)
@@ -53,11 +63,7 @@ def read_stores(media_type: str, file: BinaryIO, brand_name: str) -> ImportedSet
             findings.reject(row.number, fault.field, fault.message)
         else:
             points.add(row.number, store.lat, store.lon)
-    rows_read = len(builder) + findings.rejected_rows
-    if rows_read == 0:
-        raise Invalid("the file has no stores", "body")
     points.warn_of_shared(findings)
-    return ImportedSet(builder.finish(), findings, rows_read)
 
 
 class _Points:

@@ -11,6 +11,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from tempfile import TemporaryFile
 from typing import Any
@@ -35,7 +36,7 @@ Buffer = bytes | memoryview
 
 
 class SetBuilder:
-    """Takes stores one by one, in any order. ``finish`` once, then drop it.
+    """Takes stores one by one, in any order. ``finish`` once; ``close`` whatever happens.
 
     Cards wait in a file without a name: of 1,000,000 stores they are 350 MB, which would be in memory twice while they
     are put in order of ids.
@@ -45,7 +46,7 @@ class SetBuilder:
         self._ids: dict[bytes, int] = {}
         self._lats = array("d")
         self._lons = array("d")
-        self._cards = TemporaryFile(buffering=_FILE_BUFFER_BYTES)  # noqa: SIM115 (``finish`` closes it)
+        self._cards = TemporaryFile(buffering=_FILE_BUFFER_BYTES)  # noqa: SIM115 (``close`` is for that)
         self._card_ends = array("q", [0])
         self._services: list[tuple[str, ...]] = []
         self._same_services: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -84,6 +85,10 @@ class SetBuilder:
             hours_rows=np.array(self._hours_rows, dtype=np.int32)[order],
         )
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._cards.close()
+
     def _ordered_cards(self, order: NDArray[np.int64]) -> Blob:
         ends = np.array(self._card_ends, dtype=np.int64)
         sizes = np.diff(ends)[order]
@@ -91,17 +96,17 @@ class SetBuilder:
         np.cumsum(sizes, out=offsets[1:])
         data = bytearray(int(offsets[-1]))
         self._cards.flush()
-        with self._cards as file:
-            number = file.fileno()
-            places = zip(ends[:-1][order].tolist(), sizes.tolist(), offsets.tolist(), strict=False)
-            for start, size, place in places:
-                data[place : place + size] = os.pread(number, size, start)
+        number = self._cards.fileno()
+        places = zip(ends[:-1][order].tolist(), sizes.tolist(), offsets[:-1].tolist(), strict=True)
+        for start, size, place in places:
+            data[place : place + size] = os.pread(number, size, start)
         return Blob(data, offsets)
 
 
 def empty_set() -> StoreSet:
     """What a new brand has."""
-    return SetBuilder().finish()
+    with closing(SetBuilder()) as builder:
+        return builder.finish()
 
 
 def _services(of_rows: Sequence[tuple[str, ...]]) -> Services:

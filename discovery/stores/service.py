@@ -2,21 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
-from typing import BinaryIO, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
-from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, NotFound, StateAway
+from discovery.errors import Conflict, Invalid, NotAvailable, NotFound, StateAway
 from discovery.store.client import State
 from discovery.stores import shelves, zone_shelf
 from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
 from discovery.stores.changing import Changing
 from discovery.stores.fields import MAX_TEXT_CHARS, is_id
-from discovery.stores.importers import ImportedSet, read_stores
-from discovery.stores.packing import pack
+from discovery.stores.importing import Importing, ImportReport, OnError
 from discovery.stores.reads import Reads
-from discovery.stores.store_set import Difference, difference
 from discovery.stores.zones import check_zone
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,23 +21,6 @@ _KEY_BYTES = 20
 _KEY_CHARS = 27  # 62**27 > 2**160
 _KEY_ID_BYTES = 8
 _KEY_PREFIXES = {"secret": "nh_sk_"}
-
-OnError = Literal["refuse", "skip"]
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did, or with ``dry_run`` would do. ``version`` 0: a dry run."""
-
-    difference: Difference
-    rejected: list[dict[str, object]]
-    warnings: list[dict[str, object]]
-    version: int
-
-    def as_json(self) -> dict[str, object]:
-        """As the API shows it."""
-        return {**asdict(self.difference), "rejected": self.rejected, "warnings": self.warnings}
-
 
 class Stores:
     """Store finder of one worker.
@@ -64,6 +44,7 @@ class Stores:
         self._changing = Changing(state, random)
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._next_reads: dict[str, asyncio.Task[None]] = {}
+        self._importing = Importing(state, self._require, self._told)
 
     async def load_all(self) -> None:
         """Load every brand into the catalogue; called once at start."""
@@ -85,7 +66,8 @@ class Stores:
         turn = self._reading.setdefault(brand, asyncio.Lock())
         async with turn:
             del self._next_reads[brand]  # who calls from here on may know of something newer
-            found = await shelves.load_brand(self._state, brand, self.catalogue.find(brand))
+            known = self._importing.known(brand, self.catalogue.find(brand))
+            found = await shelves.load_brand(self._state, brand, known)
             if found is not None:
                 self.catalogue.put(found)
 
@@ -133,23 +115,33 @@ class Stores:
         return self.catalogue.allows(brand, key)
 
     async def import_stores(
-        self, brand: str, media_type: str, file: BinaryIO, on_error: OnError = "refuse", *, dry_run: bool = False
+        self,
+        brand: str,
+        media_type: str,
+        file: BinaryIO,
+        on_error: OnError = "refuse",
+        *,
+        dry_run: bool = False,
+        merge: bool = False,
     ) -> ImportReport:
-        """Replace the brand's stores by those of ``file``. The old set answers until the new one is in.
+        """Replace the brand's stores by those of ``file``; with ``merge`` only those of the same ids, the others stay.
 
-        Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read), ``ImportRefused`` (rejected rows under
-        ``refuse``; in a dry run too), ``Conflict`` (another import was faster), ``StateAway``. After each of them
-        nothing is changed, but for ``StateAway`` with an unknown outcome.
+        The old set answers until the new one is in. Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read),
+        ``ImportRefused`` (rejected rows under ``refuse``; in a dry run too), ``Conflict`` (another import was faster),
+        ``StateAway``. After each of them nothing is changed, but for ``StateAway`` with an unknown outcome.
         """
-        known = await self._require(brand)
-        imported = await asyncio.to_thread(read_stores, media_type, file, known.name)
-        _refuse_if(on_error, imported)
-        changes = await asyncio.to_thread(difference, known.stores, imported.stores)
-        version = 0 if dry_run else await self._replace(known, imported)
-        findings = imported.findings
-        return ImportReport(
-            changes, [f.as_json() for f in findings.rejected], [f.as_json() for f in findings.warnings], version
-        )
+        return await self._importing.import_stores(brand, media_type, file, on_error, dry_run=dry_run, merge=merge)
+
+    async def put_store(self, brand: str, store_id: str, feature: Mapping[str, Any]) -> None:
+        """Add or replace one store, given as a GeoJSON Feature.
+
+        Raises ``NotFound`` (brand), ``Invalid`` with the field, ``Conflict``, ``StateAway`` as an import does.
+        """
+        await self._importing.put_store(brand, store_id, feature)
+
+    async def remove_store(self, brand: str, store_id: str) -> None:
+        """Remove one store; its zone, if it has one, waits for it. Raises ``NotFound, Conflict, StateAway``."""
+        await self._importing.remove_store(brand, store_id)
 
     async def put_zone(self, brand: str, store_id: str, zone: object) -> tuple[str, ...]:
         """Put the area that a store serves, a GeoJSON geometry; returns what was repaired in it, in words.
@@ -171,14 +163,6 @@ class Stores:
     async def _require_store(self, brand: str, store_id: str) -> None:
         if (await self._require(brand)).stores.row_of(store_id) is None:
             raise NotFound("no such store")
-
-    async def _replace(self, known: Brand, imported: ImportedSet) -> int:
-        chunks = await asyncio.to_thread(pack, imported.stores)
-        version = await shelves.write_set(self._state, known.brand, chunks)
-        async with self._told(known.brand):
-            expected = known.version, known.chunks
-            await shelves.make_current(self._state, known.brand, expected, (version, len(chunks)))
-        return version
 
     async def _require(self, brand: str) -> Brand:
         """The brand as the state has it now: an import counts its changes from there. Raises ``NotFound``."""
@@ -219,13 +203,3 @@ def _check_brand(brand: str, name: str, website: str | None) -> None:
         raise Invalid(f"must have 1 to {MAX_TEXT_CHARS} characters", "name")
     if website is not None and not website.lower().startswith(("http://", "https://")):
         raise Invalid("must be an http or https address", "website")
-
-
-def _refuse_if(on_error: OnError, imported: ImportedSet) -> None:
-    if on_error == "refuse" and imported.findings.rejected:
-        findings = imported.findings
-        raise ImportRefused(
-            f"{len(findings.rejected)} of {imported.rows_read} rows are rejected; nothing was changed",
-            [finding.as_json() for finding in findings.rejected],
-            [finding.as_json() for finding in findings.warnings],
-        )

@@ -166,21 +166,3 @@ class LazyIndex:
                 cards, lats, lons = self._source
                 self._made = CardIndex([cards[row] for row in range(len(cards))], lats, lons)
             return self._made
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Counts of stores, as the answer to an import shows them."""
-
-    added: int
-    changed: int
-    removed: int
-    unchanged: int
-
-
-def difference(old: StoreSet, new: StoreSet) -> Difference:
-    """What replacing ``old`` by ``new`` does."""
-    old_rows = {old.ids[row]: row for row in range(len(old))}
-    kept = [(row, old_rows[new.ids[row]]) for row in range(len(new)) if new.ids[row] in old_rows]
-    unchanged = sum(new.is_same(row, old, old_row) for row, old_row in kept)
-    return Difference(len(new) - len(kept), len(kept) - unchanged, len(old) - len(kept), unchanged)

@@ -150,10 +150,12 @@ async def test_oddities_warn_and_are_taken(shop: Shop) -> None:
         (b"", "text/csv", "empty"),
         (b"store_id,lat,lon\n", "text/csv", "no stores"),
         (b"store_id,name\na,A\n", "text/csv", "no column lat"),
-        (b"lat;lon\n1;1\n", "text/csv", "semicolons"),
         (b"lat,lat,lon\n1,1,1\n", "text/csv", "two columns"),
-        ("lat,lon,name\n1,1,caf\u00e9\n".encode("latin-1"), "text/csv", "not UTF-8"),
-        ("lat,lon\n1,1\n".encode("utf-16"), "text/csv", "UTF-16"),
+        (b"PK\x03\x04", "text/csv", "Excel"),
+        ("lat,lon,name\n1,1,caf\u00e9\n".encode("latin-1"), "text/csv; charset=utf-8", "not UTF-8"),
+        (b"lat,lon,name\n1,north,A\n", "text/csv", "rejected"),
+        (b"{}", "application/json", "rejected"),
+        (b"[]", "application/json", "no stores"),
         (b'lat,lon,name\n1,1,"a\n', "text/csv", "not CSV"),
         (b"\x00\x01\x02", "text/csv", ""),
         (b"", "application/geo+json", ""),
@@ -196,7 +198,7 @@ async def test_features_that_are_no_stores_are_named_by_their_place(shop: Shop) 
     assert counts(skipped) == (1, 0, 0, 0)
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/csv2", "", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("kind", ["application/xml", "text/plain", "text/csv2", "", "multipart/form-data; boundary=x"])
 async def test_other_content_types_are_not_read(shop: Shop, kind: str) -> None:
     assert refusal(await shop.put(CSV, kind=kind)) == (415, "unsupported_media_type")
     assert await shop.ids(lat=1, lon=1) == []

@@ -13,8 +13,8 @@ from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
 from discovery.stores.catalogue import Catalogue
-from discovery.stores.question import Question
 from discovery.stores.packing import pack
+from discovery.stores.question import Question
 from discovery.stores.service import Stores, base62
 
 ONE = b"store_id,name,lat,lon\na,A,1,1\n"
@@ -124,7 +124,7 @@ async def test_rejected_rows_refuse_or_are_skipped(make: Make, state: State, ann
     rejected = [{"row": 3, "field": "lat", "message": "not a number of degrees such as 48.8566"}]
     assert refused.value.rejected == rejected
     with pytest.raises(Invalid):
-        await stores.import_stores("acme", "text/csv", io.BytesIO(b"lat;lon\n1;1\n"))
+        await stores.import_stores("acme", "text/csv", io.BytesIO(b"lat;name\n1;1\n"))
     assert (await state.call("DBSIZE"), len(announced)) == (before, told)
     report = await stores.import_stores("acme", "text/csv", io.BytesIO(BAD), "skip")
     assert (report.rejected, report.difference.unchanged, report.difference.added) == (rejected, 1, 0)
