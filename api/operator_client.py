@@ -45,6 +45,21 @@ class OperatorClient:
             return answer.json()
         raise _refused(answer)
 
+    def download(self, path: str, query: dict[str, str]) -> Iterator[bytes]:
+        """The body of an answer, as it comes. Raises Failed for a refusal, and when it breaks off."""
+        here = urlsplit(self.url).hostname in _LOOPBACK
+        try:
+            with (
+                httpx.Client(timeout=_TIMEOUT, trust_env=not here) as client,
+                client.stream("GET", self.url + path, headers={"X-API-Key": self._key}, params=query) as answer,
+            ):
+                if not answer.is_success:
+                    answer.read()
+                    raise _refused(answer)
+                yield from answer.iter_bytes()
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise Failed(_unreachable(self.url, error)) from None
+
 
 def operator_key(given: str) -> str:
     """``given``, else NEARHIVE_ADMIN_KEY, else the one that the service made in its data directory. Raises Failed."""
