@@ -5,7 +5,6 @@ import re
 import time
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -200,11 +199,11 @@ def box_of(text: str) -> tuple[float, float, float, float]:
 class Pages:
     """Cursors of one question of one brand: they hold for no other."""
 
-    def __init__(self, cursors: Cursors, list_name: str, brand: str, asked: Any) -> None:
-        """``asked``: all that decides which stores are listed, as JSON; it is kept as a hash."""
+    def __init__(self, cursors: Cursors, list_name: str, brand: str, asked: str) -> None:
+        """``asked``: all that decides which stores are listed; it is kept as a hash."""
         self._cursors = cursors
         self._list = list_name
-        self._caller = brand + " " + hashlib.sha256(orjson.dumps(asked)).hexdigest()
+        self._caller = brand + " " + hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
     def position(self, cursor: str | None) -> Position | None:
         """Where the page begins. Raises ``BadCursor``."""

@@ -44,6 +44,7 @@ from . import (
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    store_find.router,  # first: the pages of shops ask it most, and routes are tried one by one
     service.router,
     privacy.router,
     position.router,
@@ -62,7 +63,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     brands.router,
     stores.router,
     store_zones.router,
-    store_find.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
 

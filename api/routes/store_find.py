@@ -132,7 +132,7 @@ async def get_stores(
     now_ms = now()
     if open == "on_arrival":
         raise Invalid("must be now or an RFC 3339 time: a list has no point to start from", "open")
-    pages = Pages(request.app.state.cursors, "stores", brand, [bbox, tag, services, q, open])
+    pages = Pages(request.app.state.cursors, "stores", brand, repr((bbox, tag, services, q, open)))
     listing = Listing(
         at_ms=now_ms if open in (None, "now") else at_ms(str(open)),
         limit=limit,
@@ -192,8 +192,9 @@ async def get_store(
 async def _nearest(request: Request, hive: Hive, brand: str, body: NearestIn) -> Response:
     now_ms = now()
     question = nearest_question(body, now_ms)
-    asked = body.model_dump(exclude={"cursor", "limit", "fields", "explain"})
-    pages = Pages(request.app.state.cursors, "nearest", brand, asked)
+    at = question.at_ms if question.at_ms != now_ms else 0
+    asked = question._replace(at_ms=at, limit=0, fields=None, explain=False)
+    pages = Pages(request.app.state.cursors, "nearest", brand, repr(asked))
     question = question._replace(after=pages.position(body.cursor))
     return _geojson(await _twice(hive, brand, lambda: hive.stores.reads.nearest(brand, question, now_ms, pages.seal)))
 

@@ -21,7 +21,9 @@ from discovery.stores.text_index import WordIndex, fold, matched, words_of
 from geo import cells
 from geo.cell_nearest import nearest_in_cell
 from geo.kernels import cell_nearest as cell_kernels
+from geo.kernels import knn_in_set as set_kernels
 from geo.places import Places
+from geo.places_in_set import nearest_in_set
 from geo.sphere import great_circle_m, unit_vectors
 from tests.naive_stores import NaiveStore, fits
 
@@ -149,6 +151,25 @@ def test_lists_equal_brute_force(seed: int) -> None:
             listing = listing._replace(after=after)
         inside = [one for one in twins if south <= one.lat <= north and west <= one.lon <= east]
         assert ids == [one.store_id for one in inside if fits(one, question, 0.0)]
+
+
+def test_the_nearest_of_a_set_of_rows_are_those_of_all_in_order(seed: int) -> None:
+    """The kernel against the index without a set: of all rows in order, those of the set come first."""
+    rng = np.random.default_rng(seed)
+    lats, lons = (np.round(rng.uniform(-2, 2, 700), 1) for _ in range(2))
+    masks = rng.integers(0, 4, 700).astype(np.uint64)
+    places = Places(lats, lons, masks)
+    for share in (0.0, 0.01, 0.3, 1.0):
+        held = rng.random(700) < share
+        rows = RowSet.of(np.flatnonzero(held), 700)
+        for required, near, far in ((0, 0.0, np.inf), (2, 0.0, 150_000.0), (1, 50_000.0, 100_000.0)):
+            lat, lon = rng.uniform(-2, 2, 2).tolist()
+            ordered, distances_m = places.nearest(lat, lon, 700, far, near, required)
+            kept = held[ordered]
+            found = nearest_in_set(places, lat, lon, 9, rows.words, far, near, required)
+            assert found[0].tolist() == ordered[kept][:9].tolist()
+            assert found[1].tolist() == distances_m[kept][:9].tolist()
+    assert set_kernels.nearest_in_set.signatures
 
 
 # --- cells ---
