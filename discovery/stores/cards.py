@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -65,6 +66,7 @@ def open_json(state: OpenState) -> dict[str, Any]:
     return {"state": state.state, "next_change": change, "closes_in_s": state.closes_in_s}
 
 
+@lru_cache(maxsize=4096)  # stores that close together are asked for together
 def rfc3339(instant_ms: int) -> str:
     """UTC, to the second, or to the millisecond where there is a fraction."""
     timespec = "milliseconds" if instant_ms % 1000 else "seconds"

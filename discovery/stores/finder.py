@@ -47,10 +47,10 @@ def page(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> Fou
     near, seen = question.min_distance_m, 0
     if question.after is not None:
         near, seen = max(near, question.after.distance_m), question.after.seen
-    hits = list(islice(_fitting(stores, question, zones, near, far), seen, seen + question.limit + 1))
-    if len(hits) <= question.limit:
+    fitting = list(islice(_fitting(stores, question, zones, near, far), seen, seen + question.limit + 1))
+    hits = [_hit(stores, question, *one) for one in fitting[: question.limit]]
+    if len(fitting) <= question.limit:
         return Found(hits, None)
-    hits = hits[: question.limit]
     last_m = hits[-1].distance_m
     at_last = sum(hit.distance_m == last_m for hit in hits)
     if question.after is not None and question.after.distance_m == last_m:
@@ -61,7 +61,8 @@ def page(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> Fou
 def fallback(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> list[Hit]:
     """For a question that found nothing: the nearest that fit but for the distance."""
     check_question(question)
-    return list(islice(_fitting(stores, question, zones, 0.0, np.inf), question.limit))
+    fitting = islice(_fitting(stores, question, zones, 0.0, np.inf), question.limit)
+    return [_hit(stores, question, *one) for one in fitting]
 
 
 def answer(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES, seal: Seal | None = None) -> bytes:
@@ -117,7 +118,9 @@ def _collection(stores: StoreSet, hits: list[Hit], question: Question, more: dic
     return collection([feature_of(stores, hit, question) for hit in hits], more)
 
 
-def _fitting(stores: StoreSet, question: Question, zones: ZoneSet, near: float, far: float) -> Iterator[Hit]:
+def _fitting(
+    stores: StoreSet, question: Question, zones: ZoneSet, near: float, far: float
+) -> Iterator[tuple[int, float]]:
     fit = _filter(stores, question, zones)
     if fit is None:
         return
@@ -126,8 +129,7 @@ def _fitting(stores: StoreSet, question: Question, zones: ZoneSet, near: float, 
     for rows, distances_m in rising(stores, ring, fit, question.limit + 1):
         if checks:
             rows, distances_m = _open_ones(stores, question, rows, distances_m)
-        for row, distance_m in zip(rows.tolist(), distances_m.tolist(), strict=True):
-            yield _hit(stores, question, row, distance_m)
+        yield from zip(rows.tolist(), distances_m.tolist(), strict=True)
 
 
 def _filter(stores: StoreSet, question: Question, zones: ZoneSet) -> Filter | None:
