@@ -106,9 +106,9 @@ def _named(charset: str) -> str:
 
 
 def _wide(first: bytes) -> str:
-    """UTF-16 without a mark has a zero byte in most of its pairs, always on the same side."""
+    """UTF-16 without a mark has a zero byte in the pairs of its commas and digits, always on the same side."""
     even, odd = first[::2].count(0), first[1::2].count(0)
-    if max(even, odd) < len(first) / 4 or min(even, odd) > max(even, odd) / 8:
+    if max(even, odd) < len(first) / 32 or min(even, odd) > max(even, odd) / 8:
         raise Invalid("the file is not a text: it has zero bytes", "body")
     return "utf-16-le" if odd > even else "utf-16-be"
 
@@ -134,7 +134,9 @@ def _guess(sample: bytes) -> str:
     """What most of the lines with other than ASCII letters look like; Windows-1252 in doubt."""
     lines = b"\n".join(line for line in sample.splitlines() if not line.isascii())
     best = from_bytes(lines, cp_isolation=list(_GUESSED)).best() if len(lines) > 32 else None
-    return best.encoding if best is not None else _USUAL
+    if best is None or lines.decode(best.encoding, "replace") == lines.decode(_USUAL, "replace"):
+        return _USUAL
+    return best.encoding
 
 
 def _bad_byte(error: UnicodeDecodeError, before: int) -> Invalid:

@@ -12,8 +12,12 @@ _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def is_asset(record: Mapping[str, Any]) -> bool:
-    """Whether ``record`` is a store of the data API: ``storeId`` and ``location`` with ``lng``."""
-    return ("storeId" in record or "store_id" in record) and isinstance(record.get("location"), dict)
+    """Whether ``record`` is a store of the data API."""
+    location = record.get("location")
+    named = "storeId" in record or any(
+        name in record for name in ("userProperties", "openingHours", "contact", "types")
+    )
+    return named and isinstance(location, dict) and "lat" in location
 
 
 def is_properties(properties: Mapping[str, Any]) -> bool:

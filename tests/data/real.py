@@ -11,9 +11,18 @@ import pytest
 
 def rows(name: str) -> Iterator[dict[str, str]]:
     """Rows of a packed CSV, by its path in that folder; the test fails at once where it is absent."""
+    with gzip.open(_path(name), "rt", encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def content(name: str) -> bytes:
+    """A packed file, unpacked."""
+    return gzip.decompress(_path(name).read_bytes())
+
+
+def _path(name: str) -> Path:
     folder = Path(os.environ.get("NEARHIVE_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
     path = folder / name
     if not path.is_file():
         pytest.fail(f"test data is absent: {path} (set NEARHIVE_TEST_DATA to the folder that holds {name})")
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+    return path
