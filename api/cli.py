@@ -282,11 +282,38 @@ def brand_add(
 def brand_key(
     brand: BrandName,
     kind: Annotated[Literal["secret", "publishable"], typer.Option(help="What the key may do.")] = "secret",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Of pages that a publishable key is for; may be given more than once.")
+    ] = None,
+    quota_per_day: Annotated[int | None, typer.Option(min=1, help="Most requests in a UTC day; else no limit.")] = None,
     url: Url = HERE,
     admin_key: AdminKey = "",
 ) -> None:
-    """Make a key of BRAND and print it: it is shown this once."""
-    print(client_of(url, admin_key).call("POST", f"{brand_path(brand)}/keys", body={"kind": kind})["key"])
+    """Make a key of BRAND and print it: it is shown this once. Two of a kind live at once."""
+    body = {"kind": kind, "origins": origin or [], "quota_per_day": quota_per_day}
+    print(client_of(url, admin_key).call("POST", f"{brand_path(brand)}/keys", body=body)["key"])
+
+
+@brand_app.command("keys")
+def brand_keys(brand: BrandName, url: Url = HERE, admin_key: AdminKey = "") -> None:
+    """List the live keys of BRAND: id, kind, requests of the last 31 days, quota, origins."""
+    for key in client_of(url, admin_key).call("GET", f"{brand_path(brand)}/keys")["keys"]:
+        requests = sum(day["requests"] for day in key["usage"])
+        quota = f"{key['quota_per_day']:,} a day" if key["quota_per_day"] else "no quota"
+        print("  ".join([key["key_id"], key["kind"], f"{requests:,} requests", quota, *key["origins"]]))
+
+
+@brand_app.command("revoke")
+def brand_revoke(
+    brand: BrandName,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As `nearhive brand keys` lists it.")],
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """End a key of BRAND: nobody can use it when this returns."""
+    from urllib.parse import quote
+
+    client_of(url, admin_key).call("DELETE", f"{brand_path(brand)}/keys/{quote(key_id, safe='')}")
 
 
 # --- doctor ---

@@ -32,7 +32,7 @@ class OperatorClient:
         media_type: str = "",
         query: dict[str, str] | None = None,
     ) -> Any:
-        """The JSON answer. Raises Failed for everything else."""
+        """The JSON answer, None where there is none. Raises Failed for everything else."""
         headers = {"X-API-Key": self._key, **({"Content-Type": media_type} if media_type else {})}
         here = urlsplit(self.url).hostname in _LOOPBACK  # a proxy of the environment cannot reach our own machine
         try:
@@ -42,7 +42,7 @@ class OperatorClient:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise Failed(_unreachable(self.url, error)) from None
         if answer.is_success:
-            return answer.json()
+            return answer.json() if answer.content else None
         raise _refused(answer)
 
     def download(self, path: str, query: dict[str, str]) -> Iterator[bytes]:

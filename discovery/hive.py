@@ -55,6 +55,7 @@ from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
+from discovery.stores.tallying import tally
 from geo.sparse import SparseAreas
 
 _RETRY_S = 0.2
@@ -154,7 +155,7 @@ class Hive:
         self._offer_rights()
         self.catalogue = Catalogue()
         self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
-        self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
+        self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes, lambda: self.now_ms)
         self._reassertion = Reassertion(
             self.people,
             self.presence,
@@ -235,7 +236,7 @@ class Hive:
         await self.stores.load_all()
         await self.leases.renew()
         self.presence.keep_digests()
-        follow = self.feeds.follow, self._follow_shakes, self.leases.run, self._watch_for_a_move
+        follow = self.feeds.follow, self._follow_shakes, self.leases.run, self._watch_for_a_move, self._tally
         self._tasks = [asyncio.create_task(task()) for task in follow]
 
     def keep_house(self, epoch_ms: int) -> None:
@@ -364,6 +365,9 @@ class Hive:
             with contextlib.suppress(StateAway, StateFault):
                 moved = await self.state.call("HGET", keys.world(), world_record.MOVED_TO)
                 self.state.refuse_changes(None if moved is None else "the state is moving to another server", LEASE)
+
+    async def _tally(self) -> None:
+        await tally([self.stores.usage.flush])
 
     # --- shakes ---
 

@@ -31,6 +31,7 @@ from . import (
     mutes,
     nearby,
     position,
+    preflight,
     privacy,
     radar,
     reports,
@@ -63,6 +64,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     brands.router,
     stores.router,
     store_zones.router,
+    preflight.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
 

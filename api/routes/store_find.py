@@ -8,10 +8,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.access import StoreHive
-from api.auth import BrandAdmin
 from api.dependencies import BrandPath, CoordType, IdPath, LatParam, LonParam, MetresParam
 from api.etags import etagged
 from api.pagination import CursorParam, LimitParam
+from api.publishable import BrandGetReader, BrandReader, require_secret
 from api.store_questions import (
     FeatureCollection,
     FieldsParam,
@@ -54,9 +54,14 @@ class SuggestionsOut(BaseModel):
 
 @router.post("/nearest", response_model=FeatureCollection, response_model_exclude_unset=True)
 async def post_nearest(
-    request: Request, brand: BrandPath, body: NearestIn, _access: BrandAdmin, hive: StoreHive
+    request: Request, brand: BrandPath, body: NearestIn, access: BrandReader, hive: StoreHive
 ) -> Response:
-    """The nearest stores of one point, nearest first. Where none is inside, `fallback` has the nearest outside."""
+    """The nearest stores of one point, nearest first. Where none is inside, `fallback` has the nearest outside.
+
+    `explain` takes the brand's secret key.
+    """
+    if body.explain:
+        require_secret(access)
     return await _nearest(request, hive, brand, body)
 
 
@@ -64,7 +69,7 @@ async def post_nearest(
 async def get_nearest(
     request: Request,
     brand: BrandPath,
-    _access: BrandAdmin,
+    _access: BrandGetReader,
     hive: StoreHive,
     lat: LatParam,
     lon: LonParam,
@@ -102,7 +107,7 @@ async def get_nearest(
 
 
 @router.post("/serving", response_model=FeatureCollection, response_model_exclude_unset=True)
-async def post_serving(brand: BrandPath, body: ServingIn, _access: BrandAdmin, hive: StoreHive) -> Response:
+async def post_serving(brand: BrandPath, body: ServingIn, _access: BrandReader, hive: StoreHive) -> Response:
     """The stores whose zone holds the point, nearest first."""
     now_ms = now()
     if body.open == "on_arrival":
@@ -115,7 +120,7 @@ async def post_serving(brand: BrandPath, body: ServingIn, _access: BrandAdmin, h
 async def get_stores(
     request: Request,
     brand: BrandPath,
-    _access: BrandAdmin,
+    _access: BrandGetReader,
     hive: StoreHive,
     bbox: Annotated[
         str | None, Query(max_length=200, description="west,south,east,north; west > east crosses 180 degrees.")
@@ -150,7 +155,7 @@ async def get_stores(
 async def complete_stores(
     request: Request,
     brand: BrandPath,
-    _access: BrandAdmin,
+    _access: BrandGetReader,
     hive: StoreHive,
     q: Annotated[str, Query(min_length=1, max_length=200, description="What was typed so far.")],
     limit: LimitParam = 5,
@@ -165,7 +170,7 @@ async def get_cell(
     request: Request,
     brand: BrandPath,
     cell: Annotated[str, Path(pattern="^[0-9a-f]{15}$", description="H3 cell of resolution 7, hexadecimal.")],
-    _access: BrandAdmin,
+    _access: BrandGetReader,
     hive: StoreHive,
 ) -> Response:
     """Every store that is among the 5 nearest of some point of the cell: for caches, and pages that sort themselves."""
@@ -179,7 +184,7 @@ async def get_cell(
 
 @router.get("/{store_id}", response_model=dict[str, Any])
 async def get_store(
-    request: Request, brand: BrandPath, store_id: IdPath, _access: BrandAdmin, hive: StoreHive
+    request: Request, brand: BrandPath, store_id: IdPath, _access: BrandGetReader, hive: StoreHive
 ) -> Response:
     """One store as a GeoJSON Feature."""
 

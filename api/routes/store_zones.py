@@ -10,6 +10,7 @@ from api.access import StoreHive
 from api.auth import BrandAdmin
 from api.dependencies import BrandPath, IdPath, Model, answer
 from api.etags import etagged
+from api.publishable import BrandGetReader
 from api.strict_json import StrictRoute, body_limit
 from discovery.errors import NotFound
 
@@ -50,7 +51,7 @@ async def put_zone(brand: BrandPath, store_id: IdPath, body: ZoneIn, _access: Br
 
 @router.get("", response_model=dict[str, Any])
 async def get_zone(
-    request: Request, brand: BrandPath, store_id: IdPath, _access: BrandAdmin, hive: StoreHive
+    request: Request, brand: BrandPath, store_id: IdPath, _access: BrandGetReader, hive: StoreHive
 ) -> Response:
     """The area as it is used: repaired, and cut at 180 degrees."""
     try:

@@ -236,8 +236,14 @@ def brand_meta(brand: str) -> str:
 
 
 def brand_keys(brand: str) -> str:
-    """Hash. Key id -> JSON {sha256, kind}: the API keys themselves are kept nowhere. No TTL."""
+    """Hash. Key id -> JSON {sha256, kind, origins, quota_per_day, made_ms}: the API keys themselves are kept nowhere.
+    No TTL."""
     return f"{{b:{brand}}}:keys"
+
+
+def brand_usage(brand: str, day: int) -> str:
+    """Hash. Key id -> requests of that UTC day (since 1970). TTL 92 days from the last one: the operator's counts."""
+    return f"{{b:{brand}}}:usage:{day}"
 
 
 def brand_versions(brand: str) -> str:

@@ -6,27 +6,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
-from discovery.errors import Conflict, Invalid, NotAvailable, NotFound, StateAway
+from discovery.errors import Conflict, Invalid, NotFound, StateAway
 from discovery.store.client import State
 from discovery.stores import shelves, zone_shelf
-from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
+from discovery.stores.brand_keys import BrandKeys
+from discovery.stores.catalogue import Brand, Catalogue
 from discovery.stores.changing import Changing
 from discovery.stores.fields import MAX_TEXT_CHARS, is_id
 from discovery.stores.importing import Importing, ImportReport, OnError
+from discovery.stores.key_usage import KeyUsage
 from discovery.stores.reads import Reads
 from discovery.stores.zones import check_zone
 
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_KEY_BYTES = 20
-_KEY_CHARS = 27  # 62**27 > 2**160
-_KEY_ID_BYTES = 8
-_KEY_PREFIXES = {"secret": "nh_sk_"}
 
 class Stores:
     """Store finder of one worker.
 
     ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when all
-    have. It may be called again for the same change. ``random(n)`` gives n unpredictable bytes.
+    have. It may be called again for the same change. ``random(n)`` gives n unpredictable bytes, ``now_ms`` hive time.
     """
 
     def __init__(
@@ -35,16 +32,18 @@ class Stores:
         catalogue: Catalogue,
         announce: Callable[[str, int], Awaitable[None]],
         random: Callable[[int], bytes],
+        now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._state = state
         self.catalogue = catalogue
         self.reads = Reads(catalogue)
         self._announce = announce
-        self._random = random
         self._changing = Changing(state, random)
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._next_reads: dict[str, asyncio.Task[None]] = {}
         self._importing = Importing(state, self._require, self._told)
+        self.usage = KeyUsage(state, now_ms)
+        self.keys = BrandKeys(state, self._require, self._told, random)
 
     async def load_all(self) -> None:
         """Load every brand into the catalogue; called once at start."""
@@ -99,16 +98,8 @@ class Stores:
             await shelves.write_brand(self._state, brand, name.strip(), website)
 
     async def new_key(self, brand: str, kind: str = "secret") -> tuple[str, str]:
-        """Make an API key of the brand: (key_id, key); only its hash is kept. Raises ``NotFound, NotAvailable``."""
-        await self._require(brand)
-        prefix = _KEY_PREFIXES.get(kind)
-        if prefix is None:
-            raise NotAvailable("only secret keys are available yet", "kind")
-        key_id = "k_" + self._random(_KEY_ID_BYTES).hex()
-        key = prefix + base62(self._random(_KEY_BYTES), _KEY_CHARS)
-        async with self._told(brand):
-            await shelves.write_key(self._state, brand, key_id, BrandKey(kind, hash_key(key)))
-        return key_id, key
+        """Make an API key of the brand as ``BrandKeys.make`` does: (key_id, key)."""
+        return (await self.keys.make(brand, kind))[:2]
 
     def key_allows(self, brand: str, key: str) -> bool:
         """Whether ``key`` is a secret key of the brand, by what this worker knows."""
@@ -185,15 +176,6 @@ class Stores:
     async def _forget(self, mark: str) -> None:
         with contextlib.suppress(StateAway):
             await self._changing.end(mark)
-
-
-def base62(data: bytes, length: int) -> str:
-    """The number that ``data`` is (big-endian) in base 62, with leading zeros to ``length`` characters."""
-    value, digits = int.from_bytes(data, "big"), ""
-    for _ in range(length):
-        value, digit = divmod(value, 62)
-        digits = _BASE62[digit] + digits
-    return digits
 
 
 def _check_brand(brand: str, name: str, website: str | None) -> None:

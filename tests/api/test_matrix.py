@@ -97,6 +97,9 @@ ROUTES: dict[str, Row] = {
     "get_status": Row(OPERATOR, "/v1/app/status"),
     "put_brand": Row(OPERATOR, "/v1/brands/acme", {"name": "Acme", "website": "https://acme.example"}),
     "post_key": Row(OPERATOR, "/v1/brands/acme/keys", {"kind": "secret"}),
+    "get_keys": Row(OPERATOR, "/v1/brands/acme/keys"),
+    "delete_key": Row(OPERATOR, "/v1/brands/acme/keys/k_none"),
+    "preflight": Row(PUBLIC, "/v1/brands/acme/stores/nearest"),
     "put_stores": Row(BRAND, "/v1/brands/acme/stores?dry_run=true&on_error=skip"),
     "patch_stores": Row(BRAND, "/v1/brands/acme/stores?dry_run=true&on_error=skip"),
     "export_stores": Row(BRAND, "/v1/brands/acme/export?format=csv"),
@@ -261,7 +264,7 @@ async def test_the_valid_requests_are_valid(town: Town) -> None:
             refused[name] = answer.status_code
     # There is no such shake and no such bottle, and nothing is suspended.
     missing = ("get_shake", "throw_back", "reply", "block_other", "get_bottle", "delete_bottle")
-    assert refused == {**dict.fromkeys(missing, 404), "post_appeal": 409}
+    assert refused == {**dict.fromkeys(missing, 404), "post_appeal": 409, "delete_key": 404}
 
 
 async def test_a_refused_caller_changes_nothing(town: Town) -> None:

@@ -320,6 +320,7 @@ NOBODY = (
     {"world", "workers", "demo_ready", "leader", "fence", "leases", "checkpoint"}
     | {"sea_index", "sea_ends", "sea_operation"}
     | {"brands", "stores_changing", "brand_meta", "brand_keys", "brand_versions", "brand_current", "brand_chunk"}
+    | {"brand_zones", "brand_zone_order", "brand_usage"}
 )
 
 

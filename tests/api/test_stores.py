@@ -64,7 +64,7 @@ async def shop(world: World) -> AsyncIterator[Shop]:
             answer = await operator.put(f"/v1/brands/{brand}", json={"name": brand.title()})
             assert answer.json() == {"brand": brand, "name": brand.title(), "website": None}
             made.append((await operator.post(f"/v1/brands/{brand}/keys", json={"kind": "secret"})).json())
-    assert made[0].keys() == {"key_id", "key", "kind", "origins"}
+    assert made[0].keys() == {"key_id", "key", "kind", "origins", "quota_per_day"}
     assert made[0]["key"].startswith("nh_sk_")
     yield Shop(world, made[0]["key"], made[1]["key"])
 
@@ -305,12 +305,6 @@ async def test_bad_questions(shop: Shop, body: dict[str, Any], field: str) -> No
     answer = await shop.ask("POST", f"{STORES}/nearest", json=body)
     assert refusal(answer) == (422, "invalid")
     assert [error["field"].partition(".")[0] for error in answer.json()["errors"]] == [field]
-
-
-async def test_what_comes_later_says_so(shop: Shop) -> None:
-    async with shop.world.operator() as operator:
-        answer = await operator.post("/v1/brands/acme/keys", json={"kind": "publishable"})
-    assert refusal(answer) == (422, "not_available")
 
 
 # --- who ---

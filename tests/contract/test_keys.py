@@ -88,6 +88,7 @@ RULES = {
     "stores_changing": Rule("set", "never"),
     "brand_meta": Rule("hash", "never"),
     "brand_keys": Rule("hash", "never"),
+    "brand_usage": Rule("hash", "always", 92 * DAY_S),
     "brand_versions": Rule("string", "never"),
     "brand_current": Rule("hash", "never"),
     "brand_chunk": Rule("string", "sometimes", HOUR_S),
@@ -109,6 +110,7 @@ PARAMETERS = {
     "report_id": _HEX_32,
     "operation_hash": _HEX_32,
     "brand": _ID,
+    "day": r"\d+",
 }
 NO_KEYS = {"shard_tag", "Shards.of", "Shards.all"}
 
@@ -300,6 +302,8 @@ async def run_stores(product: Product) -> None:
     stores = product.workers[0].hive.stores
     await stores.put_brand("acme", "Acme")
     await stores.new_key("acme")
+    stores.usage.charge("acme", "k_1", None)
+    await stores.usage.flush()
     for lat in (1, 2):
         await stores.import_stores("acme", "text/csv", io.BytesIO(b"store_id,lat,lon\na,%d,1\n" % lat))
     await stores.put_zone("acme", "a", {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 3], [0, 0]]]})

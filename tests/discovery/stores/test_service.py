@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, NotFound
+from discovery.errors import Conflict, ImportRefused, Invalid, NotFound
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
+from discovery.stores.brand_keys import base62
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.packing import pack
 from discovery.stores.question import Question
-from discovery.stores.service import Stores, base62
+from discovery.stores.service import Stores
 
 ONE = b"store_id,name,lat,lon\na,A,1,1\n"
 TWO = b"store_id,name,lat,lon\na,A,1,1\nb,B,2,2\n"
@@ -101,7 +102,7 @@ async def test_what_is_refused(make: Make) -> None:
     for brand, name, website in [("a b", "A", None), ("acme", "  ", None), ("acme", "A", "javascript:1")]:
         with pytest.raises(Invalid):
             await stores.put_brand(brand, name, website)
-    with pytest.raises(NotAvailable):
+    with pytest.raises(Invalid):
         await stores.new_key("acme", "publishable")
     with pytest.raises(NotFound):
         await stores.new_key("nobody")
