@@ -30,7 +30,8 @@ _SAID = re.compile(r"(\S+): ([\d,]+) added, 0 changed, 0 removed, 0 unchanged; (
 
 
 class Imported(NamedTuple):
-    """What one import said, ``abroad`` of the stores outside their country, and how long after its return (s) each worker answered with the new set."""
+    """What one import said (``abroad``: of stores outside their country), and how long after its return (s) each worker
+    answered with the new set."""
 
     added: int
     rejected: int

@@ -130,8 +130,8 @@ def test_the_same_stores_in_other_shapes() -> None:
     assert osm.findings.rejected == schema.findings.rejected == []
     assert osm.rows_read == schema.rows_read == 10_456
     assert osm.stores.hours_rows.tolist() != []
-    for row in range(len(osm.stores)):
-        one, two = json.loads(osm.stores.cards[row]), json.loads(schema.stores.cards[row])
+    for place in range(len(osm.stores)):
+        one, two = json.loads(osm.stores.cards[place]), json.loads(schema.stores.cards[place])
         assert [one[name] for name in SAME] == [two[name] for name in SAME]
 
 
