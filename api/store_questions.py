@@ -5,12 +5,15 @@ import re
 import time
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.dependencies import CoordType, Lat, Limit, Lon, Metres, Model, decimal_number, instant_ms
+from api.errors import InvalidFields
 from api.pagination import Cursors
 from discovery.errors import Invalid
+from discovery.stores.points import MAX_POINTS, Points, points_of
 from discovery.stores.question import (
     DEFAULT_SPEED_KMH,
     PROPERTIES,
@@ -59,8 +62,9 @@ class PointIn(Model):
     coord_type: CoordType = "wgs84"
 
 
-class NearestIn(PointIn):
-    """Where to look from, which stores count, and what is shown of them."""
+class NearestIn(Model):
+    """Where to look from, which stores count, and what is shown of them. `points` in place of `lat` and `lon`: up to
+    10,000 of `{id?, lat, lon}`, each answered by its nearest."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -68,6 +72,10 @@ class NearestIn(PointIn):
         }
     )
 
+    lat: Lat | None = None
+    lon: Lon | None = None
+    points: Annotated[list[Any], Field(max_length=MAX_POINTS)] | None = None
+    coord_type: CoordType = "wgs84"
     limit: Limit = 5
     max_distance_m: Metres | None = None
     min_distance_m: Metres = 0.0
@@ -137,9 +145,32 @@ def nearest_question(body: NearestIn, now_ms: int) -> Question:
     )
 
 
-def _wgs84(body: PointIn) -> tuple[float, float]:
-    lat, lon = _TO_WGS84[body.coord_type](body.lat, body.lon) if body.coord_type in _TO_WGS84 else (body.lat, body.lon)
+def _wgs84(body: NearestIn | ServingIn) -> tuple[float, float]:
+    if body.lat is None or body.lon is None:
+        raise InvalidFields([(name, "Field required") for name in ("lat", "lon") if getattr(body, name) is None])
+    return _point_wgs84(body.coord_type, body.lat, body.lon)
+
+
+def _point_wgs84(coord_type: CoordType, lat: float, lon: float) -> tuple[float, float]:
+    if coord_type in _TO_WGS84:
+        lat, lon = _TO_WGS84[coord_type](lat, lon)
     return max(-90.0, min(90.0, lat)), max(-180.0, min(180.0, lon))
+
+
+def points_question(body: NearestIn, now_ms: int) -> tuple[Points, Question]:
+    """The points of a body with ``points``, and what is asked of each. Raises ``Invalid``.
+
+    For a thread: 10,000 points take about 10 ms, those of a Chinese datum 100.
+    """
+    for name in ("lat", "lon", "explain", "fields", "cursor"):
+        if getattr(body, name):
+            raise Invalid("does not go with points", name)
+    points = points_of(body.points or ())
+    if body.coord_type in _TO_WGS84:
+        pairs = zip(points.lats.tolist(), points.lons.tolist(), strict=True)
+        moved = np.array([_point_wgs84(body.coord_type, lat, lon) for lat, lon in pairs])
+        points = points._replace(lats=moved[:, 0].copy(), lons=moved[:, 1].copy())
+    return points, nearest_question(body.model_copy(update={"lat": 0.0, "lon": 0.0}), now_ms)
 
 
 def at_ms(text: str) -> int:

@@ -40,11 +40,13 @@ from . import (
     shakes,
     status,
     store_find,
+    store_points,
     store_zones,
     stores,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    store_points.router,  # before the next, whose address it shares: for CSV alone
     store_find.router,  # first: the pages of shops ask it most, and routes are tried one by one
     service.router,
     privacy.router,

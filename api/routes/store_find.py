@@ -12,6 +12,7 @@ from api.dependencies import BrandPath, CoordType, IdPath, LatParam, LonParam, M
 from api.etags import etagged
 from api.pagination import CursorParam, LimitParam
 from api.publishable import BrandGetReader, BrandReader, require_secret
+from api.store_batch import nearest_of_points
 from api.store_questions import (
     FeatureCollection,
     FieldsParam,
@@ -33,7 +34,7 @@ from api.store_questions import (
     split_tags,
     wanted_of,
 )
-from api.strict_json import StrictRoute
+from api.strict_json import LIST_BODY, StrictRoute, body_limit
 from discovery.errors import Invalid, NotFound
 from discovery.hive import Hive
 from discovery.stores.question import Listing
@@ -52,16 +53,25 @@ class SuggestionsOut(BaseModel):
     suggestions: list[dict[str, Any]]
 
 
-@router.post("/nearest", response_model=FeatureCollection, response_model_exclude_unset=True)
+@router.post(
+    "/nearest",
+    response_model=FeatureCollection,
+    response_model_exclude_unset=True,
+    responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
+)
+@body_limit(LIST_BODY)
 async def post_nearest(
     request: Request, brand: BrandPath, body: NearestIn, access: BrandReader, hive: StoreHive
 ) -> Response:
     """The nearest stores of one point, nearest first. Where none is inside, `fallback` has the nearest outside.
 
-    `explain` takes the brand's secret key.
+    With `points` the answer is `{results: [{id, stores}]}`, or CSV for `Accept: text/csv`; that and `explain` take the
+    brand's secret key.
     """
-    if body.explain:
+    if body.explain or body.points is not None:
         require_secret(access)
+    if body.points is not None:
+        return await nearest_of_points(request, hive, access, body)
     return await _nearest(request, hive, brand, body)
 
 

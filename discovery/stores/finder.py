@@ -144,6 +144,14 @@ def _filter(stores: StoreSet, question: Question, zones: ZoneSet) -> Filter | No
     return fit
 
 
+def filter_of_anywhere(stores: StoreSet, question: Question) -> Filter | None:
+    """The filter of a question, where it is the same for every point: without zones and journeys."""
+    fit = filter_of(stores, question.all_wanted())
+    if fit is not None and question.only_open:
+        fit = fit.and_rows(_open_rows(stores, question.at_ms))
+    return fit
+
+
 def _hit(stores: StoreSet, question: Question, row: int, distance_m: float) -> Hit:
     at_ms = question.instant_ms(distance_m)
     state = stores.hours.state_at(int(stores.hours_rows[row]), at_ms)

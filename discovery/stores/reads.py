@@ -1,16 +1,17 @@
 """What is read of a brand's stores, from this worker's memory: the nearest, a page, a cell's, who serves a point."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import orjson
 
 from discovery.errors import Invalid, NotFound
-from discovery.stores import finder
+from discovery.stores import batch, finder
 from discovery.stores.cards import collection, listed_feature
 from discovery.stores.catalogue import Catalogue
 from discovery.stores.filters import needs_index
 from discovery.stores.finder import Seal
+from discovery.stores.points import Points
 from discovery.stores.question import Listing, Question, Wanted, words_wanted
 from discovery.stores.store_set import StoreSet
 from geo import cells
@@ -43,6 +44,16 @@ class Reads:
         found = self._catalogue.brand(brand)
         await self._make_ready(found.stores, question.all_wanted(), question.only_open, now_ms)
         return finder.answer(found.stores, question, found.zones, seal)
+
+    async def nearest_of_all(
+        self, brand: str, points: Points, question: Question, now_ms: int, *, as_csv: bool
+    ) -> Iterator[bytes]:
+        """The same of many points, as JSON or CSV in pieces; searched in a thread. Raises ``NotFound``, ``Invalid``."""
+        found = self._catalogue.brand(brand)
+        await self._make_ready(found.stores, question.all_wanted(), question.only_open, now_ms)
+        nearest = await asyncio.to_thread(batch.nearest_of_all, found.stores, found.zones, points, question)
+        pieces = batch.csv_pieces if as_csv else batch.json_pieces
+        return pieces(found.stores, points, nearest, question)
 
     async def serving(self, brand: str, question: Question, now_ms: int, seal: Seal | None = None) -> bytes:
         """The same of the stores whose zone holds the point."""

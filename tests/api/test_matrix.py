@@ -24,7 +24,7 @@ POINT = {"lat": PARIS[0], "lon": PARIS[1]}
 BOTTLE = "0" * 32
 STORES = b'store_id,lat,lon,services,opening_hours\na,1,1,wifi,"Mo-Fr 09:00-17:00; PH off"\nc,48.85,2.35,wifi,24/7\n'
 IMPORT = b"store_id,lat,lon\nb,2,2\n"
-IMPORTS = ("put_stores", "patch_stores")
+IMPORTS = ("put_stores", "patch_stores", "post_nearest_csv")
 PUBLIC, USER, OPERATOR, BRAND = "public", "user", "operator", "brand"
 
 
@@ -134,6 +134,10 @@ ROUTES: dict[str, Row] = {
             "fields": ["name", "open"],
             "explain": True,
         },
+    ),
+    "post_nearest_csv": Row(
+        BRAND,
+        "/v1/brands/acme/stores/nearest?limit=3&max_distance_m=9&min_distance_m=1&open=on_arrival&speed_kmh=5&services=wifi",
     ),
     "get_nearest": Row(
         BRAND,
