@@ -25,6 +25,7 @@ from . import (
     blocks,
     bottles,
     brands,
+    demand,
     friends,
     me_settings,
     moderation,
@@ -67,6 +68,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     stores.router,
     store_zones.router,
     preflight.router,
+    demand.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
 

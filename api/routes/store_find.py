@@ -8,10 +8,12 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.access import StoreHive
+from api.auth import BrandAccess
 from api.dependencies import BrandPath, CoordType, IdPath, LatParam, LonParam, MetresParam
 from api.etags import etagged
 from api.pagination import CursorParam, LimitParam
 from api.publishable import BrandGetReader, BrandReader, require_secret
+from api.searchers import note_search
 from api.store_batch import nearest_of_points
 from api.store_questions import (
     FeatureCollection,
@@ -72,14 +74,14 @@ async def post_nearest(
         require_secret(access)
     if body.points is not None:
         return await nearest_of_points(request, hive, access, body)
-    return await _nearest(request, hive, brand, body)
+    return await _nearest(request, hive, access, body)
 
 
 @router.get("/nearest", response_model=FeatureCollection, response_model_exclude_unset=True)
 async def get_nearest(
     request: Request,
     brand: BrandPath,
-    _access: BrandGetReader,
+    access: BrandGetReader,
     hive: StoreHive,
     lat: LatParam,
     lon: LonParam,
@@ -113,17 +115,21 @@ async def get_nearest(
         fields=_names(fields),
         cursor=cursor,
     )
-    return await _nearest(request, hive, brand, body)
+    return await _nearest(request, hive, access, body)
 
 
 @router.post("/serving", response_model=FeatureCollection, response_model_exclude_unset=True)
-async def post_serving(brand: BrandPath, body: ServingIn, _access: BrandReader, hive: StoreHive) -> Response:
+async def post_serving(
+    request: Request, brand: BrandPath, body: ServingIn, access: BrandReader, hive: StoreHive
+) -> Response:
     """The stores whose zone holds the point, nearest first."""
     now_ms = now()
     if body.open == "on_arrival":
         raise Invalid("must be now or an RFC 3339 time: the store comes to the customer", "open")
     question = question_of(body, now_ms)
-    return _geojson(await _twice(hive, brand, lambda: hive.stores.reads.serving(brand, question, now_ms)))
+    answered = await _twice(hive, brand, lambda: hive.stores.reads.serving(brand, question, now_ms))
+    note_search(request, hive, access, question)
+    return _geojson(answered)
 
 
 @router.get("", response_model=FeatureCollection, response_model_exclude_unset=True)
@@ -204,14 +210,17 @@ async def get_store(
     return etagged(request, await _twice(hive, brand, ask), GEOJSON)
 
 
-async def _nearest(request: Request, hive: Hive, brand: str, body: NearestIn) -> Response:
-    now_ms = now()
+async def _nearest(request: Request, hive: Hive, access: BrandAccess, body: NearestIn) -> Response:
+    now_ms, brand = now(), access.brand
     question = nearest_question(body, now_ms)
     at = question.at_ms if question.at_ms != now_ms else 0
     asked = question._replace(at_ms=at, limit=0, fields=None, explain=False)
     pages = Pages(request.app.state.cursors, "nearest", brand, repr(asked))
     question = question._replace(after=pages.position(body.cursor))
-    return _geojson(await _twice(hive, brand, lambda: hive.stores.reads.nearest(brand, question, now_ms, pages.seal)))
+    answered = await _twice(hive, brand, lambda: hive.stores.reads.nearest(brand, question, now_ms, pages.seal))
+    if body.cursor is None:
+        note_search(request, hive, access, question)
+    return _geojson(answered)
 
 
 async def _twice(hive: Hive, brand: str, ask: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -246,6 +246,34 @@ def brand_usage(brand: str, day: int) -> str:
     return f"{{b:{brand}}}:usage:{day}"
 
 
+def demand_key(day: int) -> str:
+    """String. The key by which searchers are hashed on one UTC day (since 1970), in its own slot. TTL two days; it is
+    destroyed when the day is closed, and the file of the server is written anew."""
+    return f"{{stores}}:demand-key:{day}"
+
+
+def demand_days(brand: str) -> str:
+    """Hash. ``closed``: the last UTC day that takes no more searches; each day that has some and is not published. No
+    TTL."""
+    return f"{{b:{brand}}}:demand-days"
+
+
+def demand_counts(brand: str, day: int) -> str:
+    """Hash. H3 cell of resolution 7 (hexadecimal) -> searches. TTL three days; it goes when the day is published."""
+    return f"{{b:{brand}}}:demand:{day}:searches"
+
+
+def demand_searchers(brand: str, day: int) -> str:
+    """Set. ``c`` cell hash, and ``m`` cell hash service: who searched where, and who asked for a service, by a hash
+    under the key of the day. TTL three days; it goes when the day is published."""
+    return f"{{b:{brand}}}:demand:{day}:searchers"
+
+
+def demand_rows(brand: str, day: int) -> str:
+    """String. What is published of a day (``stores/demand_rows.py``), written once. TTL 400 days."""
+    return f"{{b:{brand}}}:demand:{day}:rows"
+
+
 def brand_versions(brand: str) -> str:
     """String. Counter that gives every written store set its own version, also one that loses the race. No TTL."""
     return f"{{b:{brand}}}:versions"

@@ -154,6 +154,10 @@ ROUTES: dict[str, Row] = {
     ),
     "complete_stores": Row(BRAND, "/v1/brands/acme/stores/search?q=wo&limit=3"),
     "get_cell": Row(BRAND, "/v1/brands/acme/stores/cell/871fb4662ffffff"),
+    "get_demand": Row(BRAND, "/v1/brands/acme/demand?from=2026-11-20&to=2026-11-21&resolution=6&format=csv"),
+    "get_next_places": Row(
+        BRAND, "/v1/brands/acme/demand/next?from=2026-11-20&to=2026-11-21&resolution=6&limit=3&format=csv"
+    ),
     "put_zone": Row(
         BRAND,
         "/v1/brands/acme/stores/a/zone",
@@ -215,6 +219,7 @@ async def town(world: World) -> AsyncIterator[Town]:
             keys[brand] = (await operator.post(f"/v1/brands/{brand}/keys", json={"kind": "secret"})).json()["key"]
         imported = await operator.put("/v1/brands/acme/stores", content=STORES, headers={"Content-Type": "text/csv"})
         assert imported.status_code == 200
+        await world.hive.demand_days.publish()
     await world.place("ann", *PARIS)
     clients = {
         "none": world._client({}),
