@@ -70,16 +70,29 @@ def stores_export(
 @stores_app.command("nearest")
 def stores_nearest(
     brand: BrandName,
-    lat: Annotated[float, typer.Option(min=-90, max=90)],
-    lon: Annotated[float, typer.Option(min=-180, max=180)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[POINTS.csv]", exists=True, dir_okay=False, help="Columns lat, lon, perhaps id."),
+    ] = None,
+    lat: Annotated[float | None, typer.Option(min=-90, max=90)] = None,
+    lon: Annotated[float | None, typer.Option(min=-180, max=180)] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Of a file's answers: .csv or .parquet.")
+    ] = None,
     url: Url = HERE,
     admin_key: AdminKey = "",
 ) -> None:
-    """Print the nearest stores of BRAND: distance, bearing, hours, id, name."""
-    body = {"lat": lat, "lon": lon, "limit": limit}
-    answer = client_of(url, admin_key).call("POST", f"{brand_path(brand)}/stores/nearest", body=body)
-    for feature in answer["features"]:
+    """The nearest stores of BRAND: of one point, printed; or of every point of a CSV, as CSV or Parquet."""
+    client, path = client_of(url, admin_key), f"{brand_path(brand)}/stores/nearest"
+    if file is not None:
+        from api.store_points import nearest_of_file
+
+        nearest_of_file(client, path, file, out, limit)
+        return
+    if lat is None or lon is None:
+        _refuse("give --lat and --lon, or a CSV of points")
+    for feature in client.call("POST", path, body={"lat": lat, "lon": lon, "limit": limit})["features"]:
         shown = feature["properties"]
         place = f"{shown['distance_m'] / 1000:9.3f} km {shown['bearing_deg']:4.0f}°"
         print(f"{place}  {shown['open']['state']:8}{feature['id']}  {shown['name']}")

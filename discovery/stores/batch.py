@@ -39,7 +39,11 @@ class _Text(NamedTuple):
     after: bytes
 
 
-_TextOf = Callable[[StoreSet, int, int], _Text]
+class _Words(NamedTuple):
+    """``befores(stores, rows)``; ``after(stores, row of its hours, instant)``."""
+
+    befores: Callable[[StoreSet, list[int]], list[bytes]]
+    after: Callable[[StoreSet, int, int], bytes]
 
 
 def nearest_of_all(stores: StoreSet, zones: ZoneSet, points: Points, question: Question) -> Nearest:
@@ -79,7 +83,7 @@ def _one_by_one(stores: StoreSet, zones: ZoneSet, points: Points, question: Ques
 
 def json_pieces(stores: StoreSet, points: Points, found: Nearest, question: Question) -> Iterator[bytes]:
     """``{"results": [{id, stores: [...]}]}``, in the order of the points."""
-    writer = _Writer(stores, question, _json_text)
+    writer = _Writer(stores, question, _Words(_json_befores, _json_after))
     before = b'{"results":['
     for first, ids, counts, hits in writer.pieces(points, found):
         names = [orjson.dumps(one) for one in ids]
@@ -94,7 +98,7 @@ def json_pieces(stores: StoreSet, points: Points, found: Nearest, question: Ques
 
 def csv_pieces(stores: StoreSet, points: Points, found: Nearest, question: Question) -> Iterator[bytes]:
     """One line a hit, with a header; a point without any has one line, without a store."""
-    writer = _Writer(stores, question, _csv_text)
+    writer = _Writer(stores, question, _Words(_csv_befores, _csv_after))
     yield (",".join(CSV_COLUMNS) + "\r\n").encode()
     nothing = b"," * (len(CSV_COLUMNS) - 1)
     for _, ids, counts, hits in writer.pieces(points, found):
@@ -112,11 +116,13 @@ def csv_pieces(stores: StoreSet, points: Points, found: Nearest, question: Quest
 class _Writer:
     """Each store is put into words once; numbers are written by orjson, an array at a time."""
 
-    def __init__(self, stores: StoreSet, question: Question, text_of: _TextOf) -> None:
+    def __init__(self, stores: StoreSet, question: Question, words: "_Words") -> None:
         self._stores = stores
         self._question = question
-        self._text_of = text_of
-        self._texts: dict[int, _Text] = {}
+        self._words = words
+        self._hours: list[int] = stores.hours_rows.tolist()
+        self._befores: dict[int, bytes] = {}
+        self._afters: dict[int, bytes] = {}
 
     def pieces(
         self, points: Points, found: Nearest
@@ -139,38 +145,46 @@ class _Writer:
             yield first, list(points.ids[part]), counts.tolist(), hits
 
     def _texts_of(self, rows: list[int], distances: list[float]) -> list[_Text]:
+        new = sorted(set(rows) - self._befores.keys())
+        self._befores.update(zip(new, self._words.befores(self._stores, new), strict=True))
         if self._question.speed_kmh is not None:  # each arrival at a time of its own
-            pairs = zip(rows, distances, strict=True)
-            return [self._text_of(self._stores, row, self._question.instant_ms(distance)) for row, distance in pairs]
-        known = self._texts
-        for row in set(rows) - known.keys():
-            known[row] = self._text_of(self._stores, row, self._question.at_ms)
-        return [known[row] for row in rows]
+            times = [self._question.instant_ms(distance) for distance in distances]
+            states = [
+                self._words.after(self._stores, self._hours[row], at) for row, at in zip(rows, times, strict=True)
+            ]
+            return [_Text(self._befores[row], after) for row, after in zip(rows, states, strict=True)]
+        at_ms, afters = self._question.at_ms, self._afters
+        for hours in {self._hours[row] for row in new} - afters.keys():
+            afters[hours] = self._words.after(self._stores, hours, at_ms)
+        return [_Text(self._befores[row], afters[self._hours[row]]) for row in rows]
 
 
 def _numbers(values: NDArray[np.float64]) -> list[bytes]:
     return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(values) else []
 
 
-def _shown(stores: StoreSet, row: int) -> dict[str, object]:
-    name = orjson.loads(stores.cards[row])["name"]
-    return {
-        "store_id": stores.ids[row].decode(),
-        "name": name,
-        "lat": float(stores.lats[row]),
-        "lon": float(stores.lons[row]),
-    }
+def _json_befores(stores: StoreSet, rows: list[int]) -> list[bytes]:
+    names = [orjson.dumps(orjson.loads(stores.cards[row])["name"]) for row in rows]
+    ids = [stores.ids[row] for row in rows]  # an id holds nothing that JSON or CSV escapes
+    columns = zip(ids, names, _numbers(stores.lats[rows]), _numbers(stores.lons[rows]), strict=True)
+    return [b'{"store_id":"%b","name":%b,"lat":%b,"lon":%b' % one for one in columns]
 
 
-def _json_text(stores: StoreSet, row: int, at_ms: int) -> _Text:
-    state = open_json(stores.hours.state_at(int(stores.hours_rows[row]), at_ms))
-    return _Text(orjson.dumps(_shown(stores, row))[:-1], b',"open":%b}' % orjson.dumps(state))
+def _json_after(stores: StoreSet, hours: int, at_ms: int) -> bytes:
+    return b',"open":%b}' % orjson.dumps(open_json(stores.hours.state_at(hours, at_ms)))
 
 
-def _csv_text(stores: StoreSet, row: int, at_ms: int) -> _Text:
-    state = open_json(stores.hours.state_at(int(stores.hours_rows[row]), at_ms))
-    values = [state["state"], state["next_change"] or "", "" if state["closes_in_s"] is None else state["closes_in_s"]]
-    return _Text(_csv_line(list(_shown(stores, row).values())), _csv_line(values))
+def _csv_befores(stores: StoreSet, rows: list[int]) -> list[bytes]:
+    names = [_csv_line([orjson.loads(stores.cards[row])["name"]]) for row in rows]
+    ids = [stores.ids[row] for row in rows]
+    columns = zip(ids, names, _numbers(stores.lats[rows]), _numbers(stores.lons[rows]), strict=True)
+    return [b"%b,%b,%b,%b" % one for one in columns]
+
+
+def _csv_after(stores: StoreSet, hours: int, at_ms: int) -> bytes:
+    state = open_json(stores.hours.state_at(hours, at_ms))
+    closes = "" if state["closes_in_s"] is None else state["closes_in_s"]
+    return _csv_line([state["state"], state["next_change"] or "", closes])
 
 
 def _csv_line(values: Sequence[object]) -> bytes:

@@ -154,7 +154,9 @@ def where_next(found: Map, stores: StoreSet, limit: int) -> list[dict[str, Any]]
         best = int(np.argmax(gains))
         if gains[best] <= 0.0:
             break
-        chosen.append(_candidate(names[best], len(chosen) + 1, gains[best], to_store[best], weights, apart[best]))
+        chosen.append(
+            _candidate(names[best], len(chosen) + 1, float(gains[best]), to_store[best], weights, apart[best])
+        )
         to_store = np.minimum(to_store, apart[best])
     return chosen
 

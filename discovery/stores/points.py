@@ -129,7 +129,7 @@ def _fault(rows: Sequence[Any]) -> Invalid:
         if not isinstance(row, dict):
             return Invalid("must be an object with lat and lon", f"points.{index}")
         for name, bound in (("lat", 90), ("lon", 180)):
-            value = row.get(name)
+            value: Any = row.get(name)
             if type(value) not in (int, float) or not -bound <= value <= bound:
                 return Invalid(f"must be a number from -{bound} to {bound}", f"points.{index}.{name}")
         if not _is_id(row.get("id", 0)):

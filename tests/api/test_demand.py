@@ -44,7 +44,7 @@ class Brand:
                 answer = await server.post(f"{self.path}/stores/nearest", json={"lat": lat, "lon": lon, **more})
                 assert answer.status_code == 200, answer.text
 
-    async def demand(self, path: str = "", resolution: int = 7, **more: Any) -> httpx2.Response:
+    async def demand(self, path: str = "", resolution: int | str = 7, **more: Any) -> httpx2.Response:
         day = datetime.fromtimestamp((self.world.now_ms - DAY_MS) / 1000, UTC).strftime("%Y-%m-%d")
         query = {"from": day, "to": day, "resolution": str(resolution), **more}
         async with self.world._client({"X-API-Key": self.secret}) as server:
@@ -126,7 +126,14 @@ async def test_only_whole_days_and_fixed_once_published(brands: list[Brand]) -> 
     await brand.world.hive.demand_days.publish()
     assert (await brand.demand()).content == first.content
     today = datetime.fromtimestamp(brand.world.now_ms / 1000, UTC).strftime("%Y-%m-%d")
-    for window in ({"to": today}, {"from": today}, {"from": "2026-13-01"}, {"from": "1990-01-01"}, {"resolution": "8"}):
+    windows: list[dict[str, Any]] = [
+        {"to": today},
+        {"from": today},
+        {"from": "2026-13-01"},
+        {"from": "1990-01-01"},
+        {"resolution": "8"},
+    ]
+    for window in windows:
         assert (await brand.demand(**window)).status_code == 422, window
 
 

@@ -4,13 +4,16 @@ import csv
 import io
 import random
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from api.failed import Failed
+from api.store_points import nearest_of_file
 from geo.sphere import bearing_deg, bearings_deg
 from tests.world import World
 
@@ -178,3 +181,34 @@ def test_bearings_of_arrays_are_those_of_points(seed: int) -> None:
     expected = [bearing_deg(*map(float, pair)) for pair in zip(lats1, lons1, lats2, lons2, strict=True)]
     assert ((found >= 0) & (found < 360)).all()
     assert np.abs((found - expected + 180) % 360 - 180).max() < 1e-9
+
+
+class Recorded:
+    """Stands for the connection of the command line: answers each call with one line a point."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def post_csv(self, path: str, content: bytes, query: dict[str, str]) -> bytes:
+        rows = content.decode().splitlines()[1:]
+        self.sizes.append(len(rows))
+        if "bad" in rows[-1]:
+            raise Failed("row 2: lat: must be a number")
+        return b"id,rank\r\n" + b"".join(b"%b,1\r\n" % row.split(",")[0].encode() for row in rows)
+
+
+def test_a_file_of_points_goes_in_parts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    points, out, client = tmp_path / "points.csv", tmp_path / "out.csv", Recorded()
+    points.write_text("id,lat,lon\n" + "".join(f"p{n},1,1\n" for n in range(25_000)))
+    nearest_of_file(cast("Any", client), "/x", points, out, 5)
+    assert client.sizes == [10_000, 10_000, 5_000]
+    lines = out.read_text().split()
+    assert (lines[0], len(lines), lines[-1]) == ("id,rank", 25_001, "p24999,1")
+    assert "25,000 points in" in capfd.readouterr().err
+    points.write_text("id,lat,lon\n" + "p,1,1\n" * 10_000 + "p,bad,1\n")
+    with pytest.raises(Failed, match="of points 10,001 to 10,001"):
+        nearest_of_file(cast("Any", client), "/x", points, out, 5)
+    assert out.read_text().split() == lines
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "points.csv"]
+    with pytest.raises(Failed, match=r"must end in \.csv or \.parquet"):
+        nearest_of_file(cast("Any", client), "/x", points, tmp_path / "out.txt", 5)
