@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -118,12 +119,10 @@ class _CsvSink(_Whole):
 class _ParquetSink(_Whole):
     def __enter__(self) -> "_ParquetSink":
         try:
-            import pyarrow
-            import pyarrow.csv
-            import pyarrow.parquet
+            arrow, self._csv, self._parquet = map(import_module, ("pyarrow", "pyarrow.csv", "pyarrow.parquet"))
         except ImportError:
             raise Failed("Parquet needs pyarrow: pip install 'nearhive[parquet]', or write .csv") from None
-        self._arrow: Any = pyarrow
+        self._arrow: Any = arrow
         self._writer: Any = None
         return self
 
@@ -133,10 +132,10 @@ class _ParquetSink(_Whole):
         types = dict.fromkeys(("id", "store_id", "name", "open"), text)
         types |= dict.fromkeys(("lat", "lon", "distance_m", "bearing_deg"), number)
         types |= {"rank": self._arrow.int32(), "closes_in_s": self._arrow.int64(), "next_change": text}
-        options = self._arrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
-        table = self._arrow.csv.read_csv(io.BytesIO(rows), convert_options=options)
+        options = self._csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        table = self._csv.read_csv(io.BytesIO(rows), convert_options=options)
         if self._writer is None:
-            self._writer = self._arrow.parquet.ParquetWriter(str(self._part), table.schema)
+            self._writer = self._parquet.ParquetWriter(str(self._part), table.schema)
             self._close = self._writer.close
         self._writer.write_table(table)
 
