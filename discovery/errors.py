@@ -173,6 +173,12 @@ class RequestsUsedUp(QuotaExceeded):
     code = "too_many_friend_requests"
 
 
+class OriginRefused(Refused):
+    """A publishable key, used by a page of an origin that it is not bound to."""
+
+    code = "origin_not_allowed"
+
+
 class ImportRefused(Refused):
     """A store import with rejected rows under ``on_error=refuse``; nothing was changed."""
 
