@@ -58,8 +58,8 @@ from discovery.stores.demand import Demand
 from discovery.stores.demand_days import DemandDays
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
-from discovery.withheld import WithheldNow
 from discovery.stores.tallying import tally
+from discovery.withheld import WithheldNow
 from geo.sparse import SparseAreas
 
 _RETRY_S = 0.2

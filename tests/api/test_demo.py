@@ -35,8 +35,8 @@ from discovery.shake import ShakeRequest
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.embedded import EmbeddedServer
-from discovery.stores.question import Question
 from discovery.stores.importers import read_stores
+from discovery.stores.question import Question
 from geo import sphere
 from geo.privacy import ExactPoint
 from tests.api.demo_service import NEAR, PEOPLE
