@@ -15,7 +15,7 @@ Rules beyond the API contract:
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, NoReturn, Protocol
 
 from discovery.bottle_records import (
@@ -79,6 +79,10 @@ class PeopleView(Protocol):
 
     def withheld(self) -> WithheldNow:
         """Users whom nobody may meet in the sea: by moderation."""
+        ...
+
+    def is_gone(self, user: str) -> bool:
+        """Whether ``user`` was erased, and the sea perhaps not cleared of them yet."""
         ...
 
     def life_arguments(self, user: str) -> list[str | int]:
@@ -147,10 +151,12 @@ class Bottles:
 
     async def pick(self, caller: str, key: str) -> Picked:
         """Take one bottle, uniform over those the caller may have. Raises KeyReused, QuotaExceeded, StateAway."""
-        status, now_ms, used, raw = await self._draw(caller, key)
+        never: set[str] = set()
+        status, now_ms, used, raw = await self._draw(caller, key, never)
         while status == b"ok" and self._blocked(caller, record := _known(raw)):
             await self._release(caller, key, record.bottle_id)
-            status, now_ms, used, raw = await self._draw(caller, key)
+            never.add(record.author)  # who was erased is in no worker's set, and their bottles may float on for a while
+            status, now_ms, used, raw = await self._draw(caller, key, never)
         if status not in {b"ok", b"same", b"empty"}:
             _refuse(status, now_ms)
         record_or_none = read_record(raw) if raw else None
@@ -194,7 +200,10 @@ class Bottles:
         )
         if status != b"ok":
             _refuse(status)
-        return _known(rest[0]).view(caller)
+        record = _known(rest[0])
+        if self._blocked(caller, record):  # folded since: as the script would say now
+            _refuse(b"none" if caller == record.author else b"conflict")
+        return record.view(caller)
 
     async def block_other(self, caller: str, bottle_id: str) -> str:
         """The id of the other of the two, for the block that the caller of this makes; never for an answer.
@@ -223,7 +232,7 @@ class Bottles:
 
     async def mine(self, caller: str, limit: int, after: int | None) -> tuple[list[MineItem], int | None]:
         """The caller's bottles, newest throw or pick first, from below ``after``; and the next page's ``after``."""
-        never = self._people.blocked_either_way(caller) | self._people.withheld().users
+        never = self._people.blocked_either_way(caller), self._people.withheld().users
         rows: list[MineRow] = []
         before = after
         while len(rows) <= limit:
@@ -231,7 +240,7 @@ class Bottles:
                 _MINE, [keys.sea_mine(caller)], "+inf" if before is None else f"({before}", limit + 1
             )
             found = [row for raw in page if (row := read_mine(raw, caller)) is not None]
-            rows += [row for row in found if not _hidden(row, never)]
+            rows += [row for row in found if not self._hides(row, *never)]
             if len(page) <= limit:
                 break
             before = int(page[-1][1])
@@ -249,7 +258,8 @@ class Bottles:
         """Take one person out of the sea: own bottles that nobody answered go, what they hold goes back, of threads the
         other's words stay. ``human``: key of the human behind the account, '' while that has others. ``name``: of the
         tombstone; done once for each ``life``. Raises StateAway."""
-        own = [keys.sea_seen(user), *([keys.sea_seen(human)] if human else [])]
+        # Versions up to 2026-11-22 counted throws and picks under the id itself, for a day: until 2027 they go, too.
+        own = [of(person) for person in (user, human) if person for of in (keys.sea_seen, keys.sea_quota)]
         names = [keys.tombstones(keys.SEA_TAG), keys.sea_withheld(), keys.sea_mine(user), *own]
         await self._run(_ERASE, names, user, name, life)
 
@@ -257,13 +267,14 @@ class Bottles:
         """Return lapsed holds, bury ended bottles and tell who is withheld, where no traffic does it; how many bottles
         this call handled (<= 32)."""
         handled: int = await self._run(_SWEEP, [])
-        withheld = self._people.withheld()
-        if (await self._state.call("HGET", keys.sea_withheld(), "") or b"").decode() != withheld.stamp:
-            await self._tell(withheld)
+        stamp = self._people.withheld().stamp
+        if (await self._state.call("HGET", keys.sea_withheld(), "") or b"").decode() != stamp:
+            await self._tell()
         return handled
 
-    async def _draw(self, caller: str, key: str) -> tuple[bytes, int, int, Any]:
-        """Rounds of the pick script until it claims, repeats, refuses, or knows that the sea has nothing.
+    async def _draw(self, caller: str, key: str, never: Set[str]) -> tuple[bytes, int, int, Any]:
+        """Rounds of the pick script until it claims, repeats, refuses, or knows that the sea has nothing. ``never``:
+        further authors whose bottles it is not to draw.
 
         Ends: from round ``_ROUNDS`` on each round enumerates, and can only be sent again while lapsed holds wait to
         be swept, 16 of them a round.
@@ -290,7 +301,7 @@ class Bottles:
                 self._picks_per_day,
                 int(rounds >= _ROUNDS),
                 *(self._random() for _ in range(_RANDOMS)),
-                *(self._people.blocked_either_way(caller) | self._people.muted(caller)),
+                *(self._people.blocked_either_way(caller) | self._people.muted(caller) | never),
             )
             if status != b"again":
                 return status, now_ms, used, rest[0] if rest else None
@@ -314,16 +325,17 @@ class Bottles:
     async def _meet(self, script: SeaScript, caller: str, names: list[str], *args: str | int) -> Any:
         """An act that those withheld are kept from; the sea is told of them where it has others. Raises Erased."""
         for _ in range(_TELLS):
-            withheld = self._people.withheld()
-            reply = await self._act(script, caller, [*names, keys.sea_withheld()], *args, withheld.stamp)
+            stamp = self._people.withheld().stamp
+            reply = await self._act(script, caller, [*names, keys.sea_withheld()], *args, stamp)
             if reply != _WITHHELD:
                 return reply
-            await self._tell(withheld)
+            await self._tell()
         raise StateAway("workers do not agree yet who is withheld from the sea")
 
-    async def _tell(self, withheld: WithheldNow) -> None:
+    async def _tell(self) -> None:
         """Nothing is written when another worker came first: the act is tried again anyhow."""
         flat = await self._state.call("HGETALL", keys.sea_withheld())
+        withheld = self._people.withheld()  # as it is by now: set and stamp of one moment
         told = dict(zip(map(bytes.decode, flat[::2]), flat[1::2], strict=True))
         stamp: bytes = told.pop("", b"")
         leave, come = told.keys() - withheld.users, withheld.users - told.keys()
@@ -345,8 +357,17 @@ class Bottles:
         return await self._state.run(script, [*_SEA, *names], args, within_s=self._read_within_s)
 
     def _blocked(self, caller: str, record: Record) -> bool:
-        other = record.other(caller)
-        return other in self._people.withheld().users or other in self._people.blocked_either_way(caller)
+        other, people = record.other(caller), self._people
+        if other is None:
+            return False
+        return other in people.withheld().users or other in people.blocked_either_way(caller) or people.is_gone(other)
+
+    def _hides(self, row: MineRow, *never: Set[str]) -> bool:
+        """Another whom the caller never meets hides a bottle; not from its author while that holder is not known."""
+        unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
+        if row.other is None or unknown_holder:
+            return False
+        return any(row.other in users for users in never) or self._people.is_gone(row.other)
 
     def _hidden_from(self, caller: str, record: Record) -> bool:
         return record.hidden_from(caller) or self._blocked(caller, record)
@@ -367,12 +388,6 @@ class Bottles:
         """First 16 bytes, as hex, of HMAC-SHA256 over the parts, each with its length before it."""
         message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in map(str.encode, parts))
         return hmac.new(self._secret, message, hashlib.sha256).digest()[:16].hex()
-
-
-def _hidden(row: MineRow, never: frozenset[str]) -> bool:
-    """Another whom the caller never meets hides a bottle; not from its author while the holder is unknown to them."""
-    unknown_holder = row.item.role == "thrown" and row.item.state == "picked"
-    return row.other in never and not unknown_holder
 
 
 def _known(raw: Any) -> Record:

@@ -58,7 +58,7 @@ class Exposure:
             self._count_epoch(slot, look.edge_ms)
         self._count_cell(slot, look.edge_ms // DAY_MS, look.mark)
         if look.others:
-            self._count_shown(slot, look.edge_ms // DAY_MS, self._people.marks_of(look.others))
+            self._count_shown(slot, look.edge_ms // DAY_MS, look.others)
 
     def _count_epoch(self, slot: int, edge_ms: int) -> None:
         people, last_ms = self._people, int(self._people.looked_ms[slot])
@@ -74,13 +74,22 @@ class Exposure:
         people.cells[slot] = min(int(people.cells[slot]) + 1, _MOST) if day == last_day else 1
         people.cells_day[slot], people.cell_mark[slot] = day, mark
 
-    def _count_shown(self, slot: int, day: int, marks: NDArray[np.uint32]) -> None:
-        """The array is replaced, never changed: a snapshot may hold it."""
-        standing = self._people.shown.get(slot)
+    def _count_shown(self, slot: int, day: int, others: tuple[str, ...]) -> None:
+        """The arrays are replaced, never changed: a snapshot may hold them."""
+        standing, marks = self._people.shown.get(slot), self._people.marks_of(others)
+        slots = np.array([known for other in others if (known := self._people.slot(other)) is not None], np.int32)
         if standing is None or day > standing.day:
-            self._people.shown[slot] = Shown(day, np.unique(marks))
+            self._people.shown[slot] = Shown(day, np.unique(marks), slots)
         elif day == standing.day:
-            self._people.shown[slot] = Shown(day, np.union1d(standing.marks, marks))
+            both = np.union1d(standing.marks, marks), np.union1d(standing.slots, slots)
+            self._people.shown[slot] = Shown(day, *both)
+
+    def meet(self, slot: int, day: int, others: NDArray[np.int32]) -> None:
+        """``others`` are among those whom the human was shown on this day: their slots were not known, as after a
+        start."""
+        for account, today in self._today(slot, day):
+            theirs = others[np.isin(self._people.marks(others), today.marks)]
+            self._people.shown[account] = today._replace(slots=np.union1d(today.slots, theirs))
 
     def forget_before(self, day: int) -> None:
         """Whom new accounts were shown on earlier days counts no more; it takes 300 bytes for each."""
@@ -121,6 +130,15 @@ class Exposure:
 
     def shown(self, slot: int, day: int) -> NDArray[np.uint32]:
         """Strangers whom the human, as a new account, was shown on this day: their marks, ascending."""
-        standing = [self._people.shown.get(account) for account in self._people.accounts(slot)]
-        marks = [today.marks for today in standing if today is not None and today.day == day]
+        marks = [today.marks for _, today in self._today(slot, day)]
         return np.unique(np.concatenate(marks)) if marks else np.empty(0, np.uint32)
+
+    def met(self, slot: int, day: int) -> NDArray[np.int32]:
+        """Slots of those of :meth:`shown` whom this worker knows as such, ascending."""
+        slots = [today.slots for _, today in self._today(slot, day)]
+        return np.unique(np.concatenate(slots)) if slots else np.empty(0, np.int32)
+
+    def _today(self, slot: int, day: int) -> list[tuple[int, Shown]]:
+        """Whom each account of the human was shown on this day."""
+        standing = [(account, self._people.shown.get(account)) for account in self._people.accounts(slot)]
+        return [(account, today) for account, today in standing if today is not None and today.day == day]

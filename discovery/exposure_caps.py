@@ -108,6 +108,14 @@ class ExposureCaps:
             return None
         return self._exposure.shown(slot, edge_ms // DAY_MS)
 
+    def met(self, slot: int, edge_ms: int) -> NDArray[np.int32]:
+        """Slots of those of :meth:`shown_to_young` whom this worker can name."""
+        return self._exposure.met(slot, edge_ms // DAY_MS)
+
+    def meet(self, slot: int, edge_ms: int, others: NDArray[np.int32]) -> None:
+        """``others`` are among those of :meth:`shown_to_young`."""
+        self._exposure.meet(slot, edge_ms // DAY_MS, others)
+
     def marks(self, slots: NDArray[np.int32]) -> NDArray[np.uint32]:
         """By which :meth:`shown_to_young` names people."""
         return self._people.marks(slots)

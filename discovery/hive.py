@@ -464,6 +464,10 @@ class Hive:
         """The human behind an account where the app told us, else the account."""
         return self.people.person_key(user)
 
+    def is_gone(self, user: str) -> bool:
+        """Whether this person was erased, and nobody came under the id since."""
+        return self.people.is_gone(user)
+
     def life_arguments(self, user: str) -> list[str | int]:
         """For a script by which this person acts on the sea."""
         return self.lives.arguments([user])

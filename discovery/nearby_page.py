@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from discovery.exposure_caps import MOST_STRANGERS, ExposureCaps
 from discovery.presence import Presence
-from geo.crowd import Cells
+from geo.crowd import Cells, Crowd
 from geo.privacy import EDGES_PER_STRANGER_EDGE
 
 _LARGEST_CHUNK = 1 << 17  # members looked through at once for a viewer who is shown few of them
+_LOOKED_THROUGH = 1 << 13  # the same, where the worker knows marks alone: 2 ms
 
 Mask = Callable[[NDArray[np.int32]], NDArray[np.bool_]]
 Place = tuple[int, int]
@@ -68,8 +69,11 @@ class NearbyPages:
         return self._few(around, after, limit + 1, np.union1d(shown, self._caps.marks(new[:room])))
 
     def _all(self, around: Around, after: Place | None, count: int) -> Members:
+        return self._ranked(self._presence.crowd(around.now_ms), around, after, count)
+
+    def _ranked(self, crowd: Crowd, around: Around, after: Place | None, count: int) -> Members:
         presence, shown_ms = self._presence, self._presence.shown_until_ms
-        crowd, key = presence.crowd(around.now_ms), presence.viewer_key(around.viewer)
+        key = presence.viewer_key(around.viewer)
         return Members(*crowd.page(around.bands, key, after, count, shown_ms, around.now_ms, around.excluded))
 
     def _drawn(self, around: Around, after: Place | None, count: int) -> Members:
@@ -80,13 +84,16 @@ class NearbyPages:
         return self._those(around, after, count, partial(self._mask, around), likely)
 
     def _few(self, around: Around, after: Place | None, count: int, marks: NDArray[np.uint32]) -> Members:
-        """Those with one of ``marks`` (about 50), of all around: nothing tells where they are by now."""
-
-        def mask(slots: NDArray[np.int32]) -> NDArray[np.bool_]:
-            known = np.isin(self._caps.marks(slots), marks)
-            return known & self._mask(around, slots) if self._is_thinned(around) else known
-
-        return self._those(around, after, count, mask, _LARGEST_CHUNK)
+        """Those with one of ``marks`` (about 50), wherever they are by now."""
+        edge_ms = self._presence.stranger_edge_ms
+        slots = self._caps.met(around.viewer, edge_ms)
+        if len(np.unique(self._caps.marks(slots))) < len(marks):  # a start: they may be met among the nearest
+            nearest = self._all(around, None, _LOOKED_THROUGH).slots
+            self._caps.meet(around.viewer, edge_ms, nearest[np.isin(self._caps.marks(nearest), marks)])
+            slots = self._caps.met(around.viewer, edge_ms)
+        members = self._ranked(self._presence.crowd_of(slots, around.now_ms), around, after, max(1, len(slots)))
+        shown = members.some(self._mask(around, members.slots)) if self._is_thinned(around) else members
+        return shown.some(slice(count))
 
     def _those(self, around: Around, after: Place | None, count: int, mask: Mask, likely: int) -> Members:
         """Up to ``count`` of a mask, looked for among ``likely`` members at once."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from discovery import suspensions as closed
 from discovery.columns import grown, one_row, put
+from discovery.humans import Humans
 from discovery.id_table import IdTable
 from discovery.mutes import Mutes
 from discovery.quiet_zones import QuietZones
@@ -29,10 +30,14 @@ _FIRST_CAPACITY = 1024
 
 
 class Shown(NamedTuple):
-    """Strangers whom a new account was shown on a day since 1970, by their marks: uint32[n], ascending, each once."""
+    """Strangers whom a new account was shown on a day since 1970, by their marks: uint32[n], ascending, each once.
+
+    ``slots`` int32[m], in any order, are of those of them whom this worker has met as such: to find them in a crowd.
+    """
 
     day: int
     marks: NDArray[np.uint32]
+    slots: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 class AgesAndVisibility(NamedTuple):
@@ -108,8 +113,7 @@ class People:
         self.mutes = Mutes()
         self.suspensions: dict[int, dict[str, int]] = {}  # of all sources; suspensions.py reads, _suspend writes them
         self.withheld_bottles = Withheld(sealer)
-        self.persons: dict[int, str] = {}  # the human behind an account, where tokens say so
-        self._accounts: dict[str, set[int]] = {}
+        self.humans = Humans(sealer, _FIRST_CAPACITY)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -198,6 +202,7 @@ class People:
         for name, column in vars(self).items():
             if isinstance(column, np.ndarray):
                 setattr(self, name, grown(column, capacity))
+        self.humans.grow(capacity)
 
     # --- fold ---
 
@@ -230,7 +235,7 @@ class People:
         if "claim" in change:
             self.age_claim[slot] = AGES.index(change["claim"])
         if "person" in change:
-            self._fold_person(slot, change["person"])
+            self.humans.put_each([slot], [change["person"]])
         if "suspended" in change:
             self._suspend(slot, closed.with_app(self.suspensions.get(slot, {}), change["suspended"]))
         if "moderated" in change:
@@ -275,19 +280,6 @@ class People:
         user, other, muted = record
         self.mutes.fold(self.slot_or_new(user), other, muted=muted)
 
-    def _fold_person(self, slot: int, person: str) -> None:
-        self._part_from_person(slot)
-        self.persons[slot] = person
-        self._accounts.setdefault(person, set()).add(slot)
-
-    def _part_from_person(self, slot: int) -> None:
-        person = self.persons.pop(slot, None)
-        if person is None:
-            return
-        self._accounts[person].discard(slot)
-        if not self._accounts[person]:
-            del self._accounts[person]
-
     # --- a shard's part ---
 
     def drop(self, shard: int) -> None:
@@ -295,6 +287,8 @@ class People:
         slots = self.of_shard(shard)
         beside = {*self.suspensions, *self.persons, *self.quiet_zones.standing(), *self.mutes.standing(), *self.shown}
         self._forget(slots, [slot for slot in beside if self.shard[slot] == shard])
+        for slot in [slot for slot in self.humans.erased() if self.shard[slot] == shard]:
+            self.humans.put_erased(slot, 0)
         put(self.lives, slots, 0)
         put(self.erased_ms, slots, 0)
         self.tombstones.drop(shard)
@@ -305,7 +299,7 @@ class People:
             put(getattr(self, name), slots, 0)
         for slot in beside:
             self._suspend(slot, {})
-            self._part_from_person(slot)
+            self.humans.part(slot)
             self.quiet_zones.set(slot, ())
             self.mutes.put(slot, ())
             self.shown.pop(slot, None)
@@ -313,7 +307,6 @@ class People:
     def restore(
         self,
         suspensions: dict[int, dict[str, int]],
-        persons: dict[int, str],
         zones: dict[int, list[int]],
         mutes: dict[int, list[str]],
     ) -> None:
@@ -324,25 +317,28 @@ class People:
             self.quiet_zones.set(slot, cells)
         for slot, others in mutes.items():
             self.mutes.put(slot, others)
-        for slot, person in persons.items():
-            self._fold_person(slot, person)
 
     # --- erasure ---
 
     def fold_erased(self, user: str, name: str, at_ms: int, life: int, now_ms: int) -> int:
         """Somebody was erased, and this is life number ``life`` of the id: all that was folded goes, but suspensions
-        last to their ends. The slot."""
+        last to their ends, and what others blocked or muted stays of the human. The slot."""
         slot = self.slot_or_new(user)
+        before = self.tombstones.standing(int(self.shard[slot]), name)
+        human = self.humans.mark(slot) or (0 if before is None else before.human)
         standing = {key: end_ms for key, end_ms in self.suspensions.get(slot, {}).items() if end_ms > now_ms}
         self._forget(np.array([slot]), [slot])
-        self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms))
+        self.tombstones.put(int(self.shard[slot]), name, Tombstone(at_ms, life, now_ms, human=human))
+        self.humans.put_erased(slot, human)
         self.lives[slot], self.erased_ms[slot] = life, now_ms
         self._suspend(slot, standing)
         return slot
 
     def fold_tombstone(self, shard: int, name: str, at_ms: int, life: int, now_ms: int) -> None:
         """Somebody of whom nothing is known here was erased elsewhere, or earlier."""
-        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms, self.tombstones.closed(shard, name)))
+        before = self.tombstones.standing(shard, name)
+        kept = (before.closed, before.human) if before is not None else ()
+        self.tombstones.put(shard, name, Tombstone(at_ms, life, now_ms, *kept))
         self._mark(np.flatnonzero(self.hashes[: len(self.ids)] == hash_in(name)))
 
     def restore_tombstones(self, shard: int, rows: list[TombstoneRow]) -> None:
@@ -357,6 +353,7 @@ class People:
             found = self.tombstones.find(int(self.shard[slot]), self.ids[slot])
             if found is not None:
                 self.lives[slot], self.erased_ms[slot] = found.life, found.hive_ms
+                self.humans.put_erased(slot, found.human)
                 if found.closed or slot in self.suspensions:
                     self._suspend(slot, {**self.suspensions.get(slot, {}), **found.closed})
 
@@ -394,10 +391,14 @@ class People:
         person = None if slot is None else self.persons.get(slot)
         return user if person is None else f"person {person}"
 
+    @property
+    def persons(self) -> dict[int, str]:
+        """The app's name for the human behind an account, where tokens say so."""
+        return self.humans.names
+
     def accounts(self, slot: int) -> set[int]:
         """Slots of all accounts of the human behind this one, itself included."""
-        person = self.persons.get(slot)
-        return {slot} if person is None else self._accounts[person]
+        return self.humans.accounts(slot)
 
     def visibility_at(self, slot: int, now_ms: int) -> int:
         """What the person shows now: the setting, or what it lapsed to."""
@@ -450,7 +451,17 @@ class People:
         """Slots of everybody whom this human muted, with all accounts of each."""
         names = {name for account in self.accounts(slot) for name in self.mutes.of(account)}
         known = {other for name in names if (other := self.ids.get(name)) is not None}
-        return {account for other in known for account in self.accounts(other)}
+        found = {account for other in known for account in self.humans.behind(other)}
+        if len(known) < len(names) and self.tombstones:
+            found |= self._erased_behind([name for name in names if self.ids.get(name) is None])
+        return found
+
+    def _erased_behind(self, users: list[str]) -> set[int]:
+        """Accounts of the humans who had these ids, of which nothing is known but that some were erased."""
+        likely = self.tombstones.likely(self._sealer.hash64_each("person", users)).tolist()
+        found = [self.tombstone(users[i]) for i in likely]
+        humans = {tombstone.human for tombstone in found if tombstone is not None}
+        return {account for human in humans for account in self.humans.accounts_of_mark(human)}
 
     def ages_and_visibility(self, count: int) -> AgesAndVisibility:
         """The columns of the first ``count`` people, as they are, not copied."""

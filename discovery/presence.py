@@ -475,6 +475,13 @@ class Presence:
         cells7 = cells.parents((self.stranger if stranger is None else stranger)[slots], STRANGER_RESOLUTION)
         return cells7 if self._areas is None else self._areas.published_many(cells7)
 
+    def crowd_of(self, slots: NDArray[np.int32], now_ms: int) -> Crowd:
+        """An index of those alone of these different people who are in :meth:`crowd`: for 50, 0.1 ms."""
+        self.crowd(now_ms)
+        slots = slots[slots < len(self._in_crowd)]
+        slots = slots[self._in_crowd[slots]]
+        return Crowd(self._stranger_cells(slots), self._member_keys(slots), slots)
+
     def _member_keys(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
         k0, k1 = self._epoch_key(self.stranger_edge_ms)
         keys: NDArray[np.uint64] = keyed.siphash24_many(k0, k1, self._people.hashes[slots])

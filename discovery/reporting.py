@@ -8,20 +8,22 @@ reporter, or of a bottle that the reporter never held. For whom nobody knows it 
 for who is hidden, or its time would tell them apart; of the former nothing is left.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
 from discovery.bottle_records import DAY_MS, is_bottle_id
-from discovery.errors import Erased, KeyReused, QuotaExceeded
+from discovery.errors import Erased, KeyReused, QuotaExceeded, StillRunning
 from discovery.people import People
 from discovery.presence import Presence
 from discovery.safety import Safety
 from discovery.sealed import Sealer
 from discovery.store import keys
+from discovery.store.life_script import LifeScript
 from discovery.store.scripts import Script
-from discovery.store.sea_script import JoinedScript, SeaScript
+from discovery.store.sea_script import SeaScript
 from discovery.store.writer import Writer
 from discovery.suspensions import HOLD, WITHOUT_END_MS
 
@@ -29,10 +31,11 @@ HOLD_AT = 3  # distinct reporters
 _TARGETS = (b"u:", b"b:")
 KEPT_MS = 90 * DAY_MS  # reports, cases and what is under review, from the last report on
 _BRIEFLY_MS = 1000
+_TRIES = 3
 
 _OPEN = Script("report_open")
 _FORGET = Script("case_forget")
-_USER = JoinedScript("report_user", "report_case")
+_USER = LifeScript("report_user", "report_case")
 _BOTTLE = SeaScript("bottle_report", "report_case")
 
 
@@ -93,7 +96,7 @@ class Reports:
     async def report(self, reporter: str, key: str, target: Target, reason: str, note: str) -> str:
         """Report once; the same target again is the first report again. Returns its id.
 
-        Raises KeyReused, QuotaExceeded, Erased, StateAway.
+        Raises KeyReused, QuotaExceeded, Erased, StillRunning, StateAway.
         """
         person = self._people.person_key(reporter)
         report_id = self._sealer.id128("report", person, target.name)
@@ -137,6 +140,18 @@ class Reports:
         if self._people.person_key(user) == report.person:
             return
         await self._name_case(report, known=known)
+        for _ in range(_TRIES):
+            with contextlib.suppress(Erased):  # a moment ago: no record of theirs may be written anew
+                await self._count(report)
+                return
+            await self._writer.catch_up(user)
+        raise StillRunning("the person is being erased")
+
+    async def _count(self, report: _Report) -> None:
+        """In the case of the person reported, with the hold. Judged in the life that the script then looks for: raises
+        Erased when another worker has ended it."""
+        user = report.target.id
+        known = self._took_part(user)
         held_until_ms = self._writer.now_ms + WITHOUT_END_MS
         payload = orjson.dumps({"u": user, "moderated": {HOLD: held_until_ms}})
         shards = self._writer.shards

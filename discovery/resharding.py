@@ -32,13 +32,14 @@ from discovery.store.hive_time import Tick, pack_tick
 from discovery.store.records import NO_EXPIRY, Entry, Record, StreamEnd, batched, digest_of
 from geo.kernels import presence as kernels
 
-_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|rq|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
+_OF_A_PERSON = re.compile(rb"\{s(\d\d)\}:((?:p|f|x|m|rep|case|ops|op:[^:]*:[^:]*):(.*))", re.DOTALL)
 _MADE_AT_THE_END = re.compile(rb"\{s\d\d\}:(checkpoint|cp:.*|cases)", re.DOTALL)
-_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones)")
+_OF_EACH = re.compile(rb"\{s(\d\d)\}:(fence|tombstones|rq:.*)", re.DOTALL)
 _TAG = re.compile(rb"\{s\d\d\}")
 _PEOPLE_FEED = re.compile(rb"\{s\d\d\}:feed")
 
 _LEADER = "copy"
+_ANOTHER_SECRET = "the state was written with another NEARHIVE_PRIVACY_SECRET"
 
 
 class WrongSecret(Exception):
@@ -47,7 +48,12 @@ class WrongSecret(Exception):
 
 class Resharding(Plan):
     """From one shard to ``count``. ``secret``: the PRIVACY_SECRET of the deployment, by which tombstones name people:
-    what the feed still says of who was erased must not be folded as if somebody new had said it."""
+    what the feed still says of who was erased must not be folded as if somebody new had said it.
+
+    Another secret is refused where the state tells: by its checkpoint, and by each erasure in its feed. A state that
+    has neither names nobody by it, and is copied with any. What cannot be judged: a state without a checkpoint whose
+    erasures all came from the log beside its data, of people of whom nothing else was known.
+    """
 
     def __init__(self, count: int, monotonic: Callable[[], float], secret: bytes) -> None:
         self._after = keys.Shards(count)
@@ -60,8 +66,9 @@ class Resharding(Plan):
         if person:
             yield _of_person(record, b"{s%02d}" % self._after.of(person[3].decode()), person[2])
         elif of_each:
-            # No leader of the new world may have a token that one of the old world had; and tombstones do not tell
-            # whose shard they are of: without them a second erasure would count as a first, as is done already.
+            # No leader of the new world may have a token that one of the old world had. Tombstones, and counters of
+            # requests, are named by hashes, which do not tell whose shard they are of: without its tombstone a second
+            # erasure would count as a first, as is done already; counters are asked for by name, and end in two days.
             for shard in self._after.all():
                 yield replace(record, key=b"{s%02d}:%s" % (shard, of_each[2]))
         elif not _MADE_AT_THE_END.fullmatch(record.key):
@@ -160,6 +167,8 @@ class _Folding:
         self._checkpoints = Checkpoints(state, keys.shard_tag(0))
 
         def fold_entry(kind: str, payload: bytes, now_ms: int) -> None:
+            if kind == "e":
+                _require_secret(people, payload)
             fold.fold(0, kind, payload, now_ms)
 
         def on_time(now_ms: int, epoch_ms: int) -> bool:
@@ -178,7 +187,7 @@ class _Folding:
         if loaded is not None:
             packed = await asyncio.to_thread(unpack, loaded.chunks)
             if packed.head.secret != folding._people.secret_fingerprint:
-                raise WrongSecret("the state was written with another NEARHIVE_PRIVACY_SECRET")
+                raise WrongSecret(_ANOTHER_SECRET)
             folding._sharded.load(packed)
             folding._follower.restart(packed.head.place)
         await folding._follower.catch_up()
@@ -191,6 +200,13 @@ class _Folding:
             return None
         taken = self._sharded.snapshot(0, self._follower.place, self._sharded.room(0))
         return await asyncio.to_thread(state_of, taken)
+
+
+def _require_secret(people: People, erased: bytes) -> None:
+    """An entry about somebody erased gives them the name that this secret does. Raises WrongSecret."""
+    user, name, *_ = orjson.loads(erased)
+    if user and name != people.tombstones.name(user):
+        raise WrongSecret(_ANOTHER_SECRET)
 
 
 # --- one shard's state as many ---

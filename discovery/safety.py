@@ -1,12 +1,13 @@
 """Blocks: both directions, all features. A block is stored with the blocker and applied both ways."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
 
-from discovery.errors import Conflict, TooManyBlocks
+from discovery.errors import Conflict, Erased, TooManyBlocks
 from discovery.mutes import MAX_MUTES
 from discovery.owned_rows import OwnedRows
 from discovery.people import People
@@ -107,18 +108,27 @@ class Blocks:
         return sorted(self._names.of(slot))
 
     def either_way(self, slot: int) -> set[int]:
-        """Slots of everyone whom this person blocked or who blocked them, with all accounts of each human."""
-        mine = self._people.accounts(slot)
-        others = {other for account in mine for other in self._of_account(account)}
-        return {account for other in others for account in self._people.accounts(other)} - mine
+        """Slots of everyone whom this person blocked or who blocked them, with all accounts of each human.
 
-    def _of_account(self, slot: int) -> set[int]:
-        return {block.blocked for block in self._names.of(slot).values()} | set(self._blocked_by.get(slot, ()))
+        Who was blocked under an account that they erased is blocked under their others."""
+        humans, mine = self._people.humans, self._people.accounts(slot)
+        blocked = {block.blocked for account in mine for block in self._names.of(account).values()}
+        blockers = {who for account in self._blockable(slot) for who in self._blocked_by.get(account, ())}
+        met = {account for other in blocked for account in humans.behind(other)}
+        return met.union(*(humans.accounts(other) for other in blockers)) - mine
+
+    def _blockable(self, slot: int) -> set[int]:
+        """Accounts a block of which is of this human."""
+        return self._people.accounts(slot) | self._people.humans.erased_accounts(slot)
 
     def between(self, a: int, b: int) -> bool:
         """Whether either human blocked the other."""
-        theirs = self._people.accounts(b)
-        return any(not theirs.isdisjoint(self._of_account(account)) for account in self._people.accounts(a))
+        return self._has_blocked(a, b) or self._has_blocked(b, a)
+
+    def _has_blocked(self, a: int, b: int) -> bool:
+        mine, blocked_by = self._people.accounts(a), self._blocked_by
+        blocked = (blocked_by[account] for account in self._blockable(b) if account in blocked_by)
+        return any(not blockers.keys().isdisjoint(mine) for blockers in blocked)
 
     def newest_first(self, slot: int) -> list[int]:
         """``either_way``, the latest block first; of one millisecond and number in two shards by the keyed hash, so
@@ -133,8 +143,9 @@ class Blocks:
 
     def _newest(self, slot: int) -> dict[int, Order]:
         newest: dict[int, Order] = {}
-        for account in self._people.accounts(slot):
-            made = [(block.blocked, block.order) for block in self._names.of(account).values()]
+        for account in self._blockable(slot):
+            own = self._names.of(account) if account in self._people.accounts(slot) else {}
+            made = [(block.blocked, block.order) for block in own.values()]
             met = [(blocker, max(names.values())) for blocker, names in self._blocked_by.get(account, {}).items()]
             for other, order in made + met:
                 newest[other] = max(order, newest.get(other, (0, 0)))
@@ -171,9 +182,14 @@ class Safety:
         if slot is None or other_slot is None:
             return
         mine = [self._people.ids[account] for account in self._people.accounts(slot)]
-        theirs = [self._people.ids[account] for account in self._people.accounts(other_slot)]
+        theirs = [self._people.ids[account] for account in self._people.humans.behind(other_slot)]
         pairs = [(a, b) for a in mine for b in theirs if (a, b) != (user, target)]
-        await asyncio.gather(*(self._decline(a, b) for a, b in pairs))
+        await asyncio.gather(*(self._end_friendship(a, b) for a, b in pairs))
+        self._writer.lives.require(user)
+
+    async def _end_friendship(self, user: str, other: str) -> None:
+        with contextlib.suppress(Erased):  # that account, not who blocks: nothing it showed stands any more
+            await self._decline(user, other)
 
     async def unblock(self, user: str, name: str) -> None:
         """Take back the block listed as ``name``; nothing happens when there is none."""

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from discovery.store.feed import Place
 
-FORMAT = 3
-_OLDEST_FORMAT = 1  # has none of the sections that came with 2: they are read as empty. 2 names people in `shown` by id
+FORMAT = 4
+_OLDEST_FORMAT = 1
+"""Has none of the sections that came with 2: they are read as empty. 2 names people in `shown` by id, 3 has tombstones
+that do not know of which human the account was."""
 MAX_CHUNK_BYTES = 1 << 20
 
 COLUMNS = {
@@ -106,8 +108,9 @@ class ShardState:
     [blocker, name, blocked, at_ms, number], ``suspensions`` [who, {feature: until_ms}], ``persons`` [who, person],
     ``quiet_zones`` [who, [cell, ...]], ``mutes`` [who, [id, ...]],
     ``precise`` [who, cell, [[id, until_ms, friend_since_ms], ...]],
-    ``tombstones`` [name, at_ms, life, hive_ms, perhaps {feature: until_ms}] name nobody. ``shown`` has the columns of
-    ``SHOWN_COLUMNS``, ``who`` by index as well; in ``shown_ids`` are rows [who, day, [id, ...]] of an older format.
+    ``tombstones`` [name, at_ms, life, hive_ms, perhaps {feature: until_ms}, perhaps human] name nobody. ``shown`` has
+    the columns of ``SHOWN_COLUMNS``, ``who`` by index as well; in ``shown_ids`` are rows [who, day, [id, ...]] of an
+    older format.
     """
 
     head: Head

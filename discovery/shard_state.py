@@ -265,9 +265,9 @@ class ShardedPeople:
         yield from self._put_halves(slots, state.halves)
         self._blocks.restore(head.shard, head.block_count, _blocks(slots, state.blocks))
         suspensions = {slots[who]: until_ms for who, until_ms in state.suspensions}
-        persons = {slots[who]: person for who, person in state.persons}
         zones = {slots[who]: cells for who, cells in state.quiet_zones}
-        self._people.restore(suspensions, persons, zones, {slots[who]: others for who, others in state.mutes})
+        self._people.restore(suspensions, zones, {slots[who]: others for who, others in state.mutes})
+        yield from self._put_persons(slots, state.persons)
         if known is not None:  # marks made with another secret are nobody's: those new accounts may see 50 more today
             yield from self._put_shown(slots, state.shown)
         yield from self._put_shown_ids(slots, state.shown_ids)
@@ -275,6 +275,13 @@ class ShardedPeople:
             self._friendships.precise.restore(slots[who], self._precise(cell, shares))
         epochs = Epochs(head.place.epoch_ms) if head.place.epoch_ms else None
         self._presence.restore(head.shard, ShardEdges(head.edge_ms, head.stranger_edge_ms, epochs))
+
+    def _put_persons(self, slots: list[int], rows: list[Any]) -> Iterator[None]:
+        for start in range(0, len(rows), _STEP_ROWS):
+            some = rows[start : start + _STEP_ROWS]
+            with _uncollected():
+                self._people.humans.put_each([slots[who] for who, _ in some], [person for _, person in some])
+            yield
 
     def _put_shown(self, slots: list[int], shown: dict[str, NDArray[Any]]) -> Iterator[None]:
         """The marks stay where they are: each row is a part of the one array."""

@@ -1,4 +1,5 @@
-"""Tombstones: that somebody was erased, and when; of the person only a keyed hash of the id and what is closed to it.
+"""Tombstones: that somebody was erased, and when; of the person only keyed hashes of the id and of the human behind it,
+and what is closed to it.
 
 An id lives once more after each erasure: its *life* counts the erasures before it. What was said in an earlier life,
 by a token or in a write still under way, changes nothing in a later one.
@@ -20,16 +21,18 @@ _NOTHING: Final[Standing] = MappingProxyType({})
 class Tombstone(NamedTuple):
     """``at_ms``: when it was asked for, by the clock that tokens are judged by. ``life``: how many erasures this id has
     seen. ``hive_ms``: hive time at which it was folded. ``closed``: suspensions that go on (see ``suspensions.py``),
-    here while nobody has come under the id since, so that who is banned does not get rid of it by an erasure."""
+    here while nobody has come under the id since, so that who is banned does not get rid of it by an erasure.
+    ``human``: mark of the human behind the account (see ``humans.py``), 0 where nobody told; for who blocked it."""
 
     at_ms: int
     life: int
     hive_ms: int
     closed: Standing = _NOTHING
+    human: int = 0
 
 
 TombstoneRow = tuple[Any, ...]
-"""Name and the fields of a tombstone, without the last where it is empty: a line of a checkpoint."""
+"""Name and the fields of a tombstone, without the last ones where they are empty: a line of a checkpoint."""
 
 
 def hash_in(name: str) -> np.uint64:
@@ -70,10 +73,9 @@ class Tombstones:
         if stands is not None:
             self._of[shard][self.name(user)] = stands._replace(closed=closed)
 
-    def closed(self, shard: int, name: str) -> Standing:
-        """What the tombstone of this name, if there is one, keeps closed."""
-        stands = self._of.get(shard, {}).get(name)
-        return _NOTHING if stands is None else stands.closed
+    def standing(self, shard: int, name: str) -> Tombstone | None:
+        """The one of this name."""
+        return self._of.get(shard, {}).get(name)
 
     def likely(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Indices of those whose hash is that of some tombstone: all that are, and one other in 2^64.
@@ -119,4 +121,6 @@ class Tombstones:
 def _row(name: str, tombstone: Tombstone, after_ms: int) -> TombstoneRow:
     closed = {key: until_ms for key, until_ms in tombstone.closed.items() if until_ms > after_ms}
     row = name, tombstone.at_ms, tombstone.life, tombstone.hive_ms
+    if tombstone.human:
+        return *row, closed, tombstone.human
     return (*row, closed) if closed else row

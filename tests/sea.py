@@ -27,6 +27,7 @@ class Crowd:
     def __init__(self) -> None:
         self.persons: dict[str, str] = {}
         self.pairs: set[frozenset[str]] = set()
+        self.gone: set[str] = set()
         self.held = Withheld(Sealer(SECRET))
         self.asked = 0
         self.on_ask: Callable[[int], None] = lambda _: None
@@ -36,6 +37,9 @@ class Crowd:
 
     def person_key(self, user: str) -> str:
         return self.persons.get(user, user)
+
+    def is_gone(self, user: str) -> bool:
+        return user in self.gone
 
     def life_arguments(self, user: str) -> list[str | int]:
         return [user, 0, 1]

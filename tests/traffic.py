@@ -39,6 +39,9 @@ class Traffic:
     def person_key(self, user: str) -> str:
         return user
 
+    def is_gone(self, user: str) -> bool:
+        return False
+
     def life_arguments(self, user: str) -> list[str | int]:
         return [user, 0, 1]
 

@@ -7,10 +7,10 @@ ERASED = b"erased"
 
 
 class LifeScript(JoinedScript):
-    """Script ``name`` with ``lua/life.lua`` at its head."""
+    """Script ``name`` with ``lua/life.lua`` at its head, then the scripts ``heads``."""
 
     __slots__ = ()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *heads: str) -> None:
         """Errors as in :class:`Script`."""
-        super().__init__(name, "life")
+        super().__init__(name, "life", *heads)

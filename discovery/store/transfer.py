@@ -24,7 +24,7 @@ _WRITE_BYTES = 1 << 20
 _WRITE_ELEMENTS = 4000  # an even number; Lua unpacks 7,999 at most
 
 # They belong to workers that run, and say nothing to those of another place.
-_OF_RUNNING_WORKERS = re.compile(rb"\{(s\d\d|shake)\}:(leader|leases|workers)")
+_OF_RUNNING_WORKERS = re.compile(rb"\{(s\d\d|shake)\}:(leader|leases|workers|feed:copy|feed:lock)")
 
 
 class NotEmpty(Exception):

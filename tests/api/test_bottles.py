@@ -331,3 +331,43 @@ async def test_my_bottles_are_paged_newest_first(world: World) -> None:
     cursor = (await ask(world, "ann", "GET", "/me/bottles?limit=2")).json()["next_cursor"]
     foreign = await ask(world, "bob", "GET", f"/me/bottles?cursor={cursor}")
     assert refusal(foreign) == refusal(await ask(world, "ann", "GET", "/me/bottles?cursor=abc")) == (400, "bad_cursor")
+
+
+@pytest.mark.parametrize("kept_apart", ["held", "blocked"])
+async def test_an_erasure_brings_nobodys_bottle_back_before_the_sea_is_cleared(
+    world: World, kept_apart: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The author was on hold, or had blocked who picks: neither stands once the erasure is folded."""
+    await ready(world, "ann", "bob")
+    assert (await throw(world, "ann")).status_code == 201
+    if kept_apart == "held":
+        await world.hive.settings.moderate("ann", {"hold": world.now_ms + 10**12})
+    else:
+        assert (await ask(world, "ann", "PUT", "/me/blocks/bob")).status_code == 204
+    assert (await pick(world, "bob")).json()["reason"] == "sea_empty"
+    erase, between = world.hive.bottles.erase, list[Any]()
+
+    async def late(*args: Any) -> None:
+        between.append((await pick(world, "bob", "p2")).json())
+        await erase(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.hive.bottles, "erase", late)
+        assert (await ask(world, "ann", "DELETE", "/me?confirm=ann")).status_code == 202
+    assert [answer["reason"] for answer in between] == ["sea_empty"]
+
+
+async def test_a_hold_folded_while_a_reply_is_written_is_as_one_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bottle_id = await thrown_and_picked(world)
+    run = world.hive.bottles._run
+
+    async def late(*act: Any) -> Any:
+        reply = await run(*act)
+        await world.hive.settings.moderate("ann", {"hold": world.now_ms + 10**12})
+        return reply
+
+    monkeypatch.setattr(world.hive.bottles, "_run", late)
+    answer = await ask(world, "bob", "POST", f"/bottles/{bottle_id}/replies", "r", json={"text": "yes"})
+    assert refusal(answer) == (409, "conflict")

@@ -182,6 +182,28 @@ async def test_a_report_of_nobody_takes_the_same_work_and_leaves_nothing(
         assert (await real_call("ZSCORE", keys.cases("s00"), f"u:{target}") is None) == (reports == 0)
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_hold_in_a_race_with_an_erasure_writes_no_record_of_who_was_erased(
+    town: Town, comes_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reporter in REPORTERS[:2]:
+        assert (await town.report(reporter, "user", "ann")).status_code == 202
+    name_case = town.world.hive.reports._name_case
+
+    async def late(*report: Any, **more: Any) -> None:
+        await name_case(*report, **more)
+        act = asyncio.create_task(town.ask("ann", "DELETE", "/v1/me?confirm=ann"))  # a task, for a request of its own
+        assert (await act).status_code == 202
+        if comes_back:
+            await town.world.hive.settings.note_person("ann", "somebody")
+
+    monkeypatch.setattr(town.world.hive.reports, "_name_case", late)
+    assert (await town.report(REPORTERS[2], "user", "ann")).status_code == 202
+    record = await town.world.state.call("HGETALL", "{s00}:p:ann")
+    assert (HOLD.encode() in record, bool(record)) == (comes_back, comes_back)
+    assert (HOLD in town.world.hive.people.closed_to("ann")) == comes_back
+
+
 async def test_three_humans_put_a_person_on_hold_until_a_moderator_decides(town: Town) -> None:
     await town.report("rita", "user", "ann")
     await town.report("rolf", "user", "ann")

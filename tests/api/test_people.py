@@ -1,9 +1,12 @@
 """Settings, friends and blocks over HTTP."""
 
+import asyncio
+
 import httpx2
 import pytest
 
-from tests.world import HOUR_MS, PARIS, World
+from discovery.errors import Erased
+from tests.world import HOUR_MS, PARIS, STRANGER_EPOCH_MS, World
 
 
 async def friend_row(world: World, user: str, other: str) -> dict[str, object] | None:
@@ -155,6 +158,53 @@ async def test_a_block_ends_it_all_both_ways(world: World) -> None:
     async with world.client("ann") as ann:
         await ann.delete("/v1/me/blocks/bob")
         assert [row["user"] for row in (await ann.get("/v1/nearby")).json()["people"]] == ["bob"]
+
+
+async def test_who_is_blocked_does_not_get_rid_of_it_by_erasing_that_account(world: World) -> None:
+    """The block, as a mute, is of the human behind it."""
+    for user, person in {"x1": "P", "x2": "P", "y": "Y"}.items():
+        await world.hive.settings.note_person(user, person)
+        await world.place(user, *PARIS)
+    await world.later(STRANGER_EPOCH_MS)
+
+    async def seen(user: str) -> set[str]:
+        async with world.client(user) as own:
+            answer = await own.get("/v1/nearby", params={"radius_m": 5000})
+            return {row["user"] for row in answer.json()["people"]}
+
+    assert await seen("y") == {"x1", "x2"}
+    async with world.client("y") as y, world.client("x1") as x1:
+        assert (await y.put("/v1/me/mutes/x1")).status_code == 204
+        assert (await y.put("/v1/me/blocks/x1")).status_code == 204
+        assert (await x1.delete("/v1/me?confirm=x1")).status_code == 202
+        assert await seen("x2") == await seen("y") == set()
+        assert (await y.delete("/v1/me/blocks/x1")).status_code == 204
+        assert (await seen("x2"), await seen("y")) == ({"y"}, set()), "still muted"
+        assert (await y.delete("/v1/me/mutes/x1")).status_code == 204
+    assert await seen("y") == {"x2"}
+
+
+async def test_a_block_stands_though_another_account_is_erased_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for user in ("ann", "ann2"):
+        await world.hive.settings.note_person(user, "P")
+    await world.place("bob", *PARIS)
+    await world.befriend("ann2", "bob")
+    decline = world.hive.safety._decline
+
+    async def late(user: str, other: str) -> None:
+        async with world.client("ann2") as second:
+            act = asyncio.create_task(second.delete("/v1/me?confirm=ann2"))  # a task, for a request of its own
+            assert (await act).status_code == 202
+        raised = await asyncio.gather(decline(user, other), return_exceptions=True)
+        assert list(raised) == [None], "nothing is left to end"
+        raise Erased("as where that is not folded yet")
+
+    monkeypatch.setattr(world.hive.safety, "_decline", late)
+    async with world.client("ann") as ann:
+        assert (await ann.put("/v1/me/blocks/bob")).status_code == 204
+        assert (await ann.get("/v1/me/blocks")).json()["blocks"] == [{"user": "bob"}]
 
 
 async def test_blocks_are_paged(world: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -515,6 +516,17 @@ async def test_an_erasure_does_not_bring_back_what_a_day_allows(world: World) ->
         await quota.take("ann", "one more")
     left = [name for name in await holders_of(world, "ann") if "rq:" in name or "quota:" in name]
     assert left == [], "by keyed names"
+
+
+async def test_counters_that_an_earlier_version_named_by_ids_go(world: World) -> None:
+    """As they stand for up to two days after an upgrade; of the human behind the account, too."""
+    await world.place("ann", *PARIS)
+    await world.hive.settings.note_person("ann", "P")
+    names = [of(person) for person in ("ann", "person P") for of in (keys.sea_quota, partial(keys.requests, "s00"))]
+    for name in names:
+        await world.state.call("HSET", name, "day", 1)
+    await erase(world, "ann")
+    assert [name for name in names if await world.state.call("EXISTS", name)] == []
 
 
 async def test_every_folded_fact_goes(world: World) -> None:

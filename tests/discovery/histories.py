@@ -119,6 +119,8 @@ class Folded:
                 found.setdefault(ids[slot], {})[name] = int(column[slot])
         for slot, person in self.people.persons.items():
             found.setdefault(ids[slot], {})["person"] = person
+        for slot, human in self.people.humans.erased().items():
+            found.setdefault(ids[slot], {})["once of"] = human
         for slot, zones in self.people.quiet_zones.standing().items():
             found.setdefault(ids[slot], {})["quiet zones"] = zones
         for slot, others in self.people.mutes.standing().items():

@@ -5,6 +5,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,46 @@ async def test_a_released_claim_leaves_the_bottle_deletable(make: Callable[..., 
     crowd.on_ask = lambda asked: crowd.block("ann", "bob") if asked == 2 else None
     assert (await bottles.pick("bob", "p")).reason == "sea_empty"
     await bottles.delete("ann", bad.bottle_id)
+
+
+async def test_until_the_sea_is_cleared_of_who_was_erased_nobody_meets_them(bottles: Bottles, crowd: Crowd) -> None:
+    """Their bottles are drawn once at most, and given back; who else drifts is found."""
+    for number in range(10):
+        await bottles.throw("ann", f"a{number}", "of who goes", None)
+    thread = await picked(bottles, "cat")
+    await bottles.reply("cat", "r", thread.bottle_id, "hello")
+    asked = await picked(bottles, "dan")
+    crowd.gone.add("ann")
+    assert (await bottles.pick("bob", "p")).reason == "sea_empty"
+    mine = await bottles.throw("eve", "e", "of who stays", None)
+    assert (await picked(bottles, "bob", "p")).bottle_id == mine.bottle_id
+    assert isinstance(await refused(bottles.reply("dan", "r", asked.bottle_id, "hello")), Conflict)
+    for user, bottle in (("cat", thread), ("dan", asked)):
+        assert isinstance(await refused(bottles.get(user, bottle.bottle_id)), NotFound)
+        assert await states_of(bottles, user) == []
+
+
+@pytest.mark.parametrize("caller", ["ann", "bob"])
+async def test_a_block_folded_while_a_reply_is_written_is_as_one_before(
+    bottles: Bottles, crowd: Crowd, caller: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bottle = await bottles.throw("ann", "k", "hello", None)
+    await picked(bottles, "bob")
+    if caller == "ann":
+        await bottles.reply("bob", "r", bottle.bottle_id, "first")
+    run = bottles._run
+
+    async def late(*act: Any) -> Any:
+        reply = await run(*act)
+        crowd.block("ann", "bob")
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bottles, "_run", late)
+        answer = await refused(bottles.reply(caller, "late", bottle.bottle_id, "second"))
+    again = await refused(bottles.reply(caller, "later", bottle.bottle_id, "third"))
+    assert type(answer) is type(again) is (NotFound if caller == "ann" else Conflict)
+    assert answer.detail == again.detail
 
 
 # --- repeats ---

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from api.settings import load_settings
-from discovery import exposure_caps
+from discovery import exposure_caps, nearby_page
 from discovery.exposure import DAY_MS, Exposure, Look, pack_looks
 from discovery.exposure_caps import FULL_EPOCHS, MORE_EPOCHS, MOST_CELLS, MOST_STRANGERS
 from discovery.hive import Hive, Rules
@@ -169,6 +171,49 @@ async def test_a_new_account_is_shown_fifty_strangers_a_day(world: World, limit:
     assert sorted(await seen(world)) == sorted(left), "in a later epoch the same, in its order"
     aged(world, "ann")
     assert len(await seen(world)) == MOST_STRANGERS + 14
+
+
+async def test_whom_a_full_account_may_still_see_is_found_without_looking_at_everybody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by looking at everybody, in every epoch and whatever the pages; by marks alone, as after a start, for those
+    who are met among the nearest, from whom on their slots are known."""
+    looked_at = list[int]()
+    real = exposure_caps.ExposureCaps.marks
+
+    def counted(caps: exposure_caps.ExposureCaps, slots: NDArray[np.int32]) -> NDArray[np.uint32]:
+        looked_at.append(len(slots))
+        return real(caps, slots)
+
+    monkeypatch.setattr(exposure_caps.ExposureCaps, "marks", counted)
+    monkeypatch.setattr(nearby_page, "_LOOKED_THROUGH", 20)
+    count, people = MOST_STRANGERS + 100, world.hive.people
+    await crowd(world, count, old=False)
+    mine = set(await seen(world))
+    viewer = people.slot_or_new("ann")
+    first_ms = int(people.first_ms[viewer])
+    for _ in range(2):
+        await later(world, STRANGER_EPOCH_MS)
+        await renew(world, count)
+        aged(world, "ann")
+        order = [user for user in await seen(world) if user in mine]
+        people.first_ms[viewer] = first_ms
+        looked_at.clear()
+        found = await seen(world)
+        assert found == order
+        assert set(found) == mine
+        assert max(looked_at) <= 100, "a page, or those shown"
+        assert await seen(world, limit=7) == found
+    people.shown[viewer] = people.shown[viewer]._replace(slots=np.empty(0, np.int32))
+    looked_at.clear()
+    few = await seen(world)
+    assert set(few) < mine
+    assert max(looked_at) <= 100
+    assert await seen(world, limit=7) == few
+    monkeypatch.setattr(nearby_page, "_LOOKED_THROUGH", 1000)
+    assert await seen(world) == found
+    monkeypatch.setattr(nearby_page, "_LOOKED_THROUGH", 1)
+    assert await seen(world) == found, "their slots are known again"
 
 
 async def test_an_account_is_new_for_seven_days_after_its_first_act(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from discovery import reports, resharding
 from discovery.reports import CLAIM_ADULT, CLAIM_KNOWN, CLAIM_TOLD, OWN, Report
+from discovery.request_quota import requests_key
 from discovery.resharding import Resharding, WrongSecret, facts, split
 from discovery.shard_packing import ShardState, pack, unpack
 from discovery.shard_state import state_of
@@ -93,9 +94,24 @@ def test_each_key_of_a_person_goes_to_their_shard_and_each_of_a_shard_is_thought
         else:
             assert kept == [before], name
     beginning = {"checkpoint": 0, "checkpoint_chunk": 0, "cases": 0}  # made by `finish`
-    never = {"feed": 1, "leader": 1, "leases": 1, "moderation_log": 1}  # streams, and what no copy reads
+    # Streams, and what no copy reads.
+    never = {"feed": 1, "leader": 1, "leases": 1, "moderation_log": 1, "feed_copy": 1, "feed_lock": 1}
     jobs = {"erasing": 1}  # any leader can do them
-    assert of_a_shard == {**beginning, **never, **jobs, "fence": COUNT, "tombstones": COUNT}
+    assert of_a_shard == {**beginning, **never, **jobs, "fence": COUNT, "tombstones": COUNT, "requests": COUNT}
+
+
+def test_what_a_day_allows_is_found_where_it_is_asked_for() -> None:
+    """Requests are counted under a hash, which does not tell whose shard it is: wherever the human is asked for."""
+    plan = Resharding(COUNT, time.monotonic, SECRET)
+    one, many = Folded(1).people, Folded(COUNT).people
+    for n in range(100):
+        key = requests_key(one, f"u{n}").encode()
+        counter = Record(key, "hash", 7, [b"day", b"1"])
+        kept = {record.key: record for record in plan.record(counter)}
+        found = kept[requests_key(many, f"u{n}").encode()]
+        assert (found.elements, found.expiry_ms) == (counter.elements, 7)
+        compared = [plan.compared(record, in_target=True) for record in kept.values()]
+        assert [each for each in compared if each is not None] == [plan.compared(counter, in_target=False)]
 
 
 # --- the whole copy ---
@@ -185,6 +201,8 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
     await state.call("SET", "{stores}:else", "1")
     one, many = keys.Shards(1), keys.Shards(COUNT)
     await state.call("HSET", keys.tombstones("s00"), "name", "1|7")
+    await state.call("HSET", keys.requests("s00", "0f" * 16), "day", "1")
+    await state.call("PEXPIRE", keys.requests("s00", "0f" * 16), 3_600_000)
     waiting = {f"u:{user}": number for number, user in enumerate((*USERS, "an:odd:one"))}
     await state.call("ZADD", keys.cases("s00"), *(part for name, us in waiting.items() for part in (us, name)))
     for user in (*USERS, "an:odd:one"):
@@ -224,6 +242,8 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
         tag = keys.shard_tag(shard)
         assert await target.call("GET", keys.fence(tag)) == b"41"
         assert await target.call("HGET", keys.tombstones(tag), "name") == b"1|7"
+        assert await target.call("HGET", keys.requests(tag, "0f" * 16), "day") == b"1"
+        assert 3_000_000 < await target.call("PTTL", keys.requests(tag, "0f" * 16)) <= 3_600_000
         queue = await target.call("ZRANGE", keys.cases(tag), 0, -1)
         queues += bool(queue)
         for name in map(bytes.decode, queue):
@@ -233,9 +253,9 @@ async def test_a_copy_to_sixteen_shards_is_the_same_world(
         [(only, fields)] = await target.call("XRANGE", keys.feed(tag), "-", "+")
         assert (only, fields[1]) == (newest, b"t")
     assert not waiting
-    assert done.keys == 15 * 5 + 3, "the queue of cases is made at the end"
+    assert done.keys == 15 * 5 + 4, "the queue of cases is made at the end"
     chunks = sum([1 async for page in transfer.scan(target) for record in page.records if b":cp:" in record.key])
-    assert await transfer.count_keys(target) == 1 + 15 * 5 + 1 + queues + 4 * COUNT + chunks
+    assert await transfer.count_keys(target) == 1 + 15 * 5 + 1 + queues + 5 * COUNT + chunks
 
 
 def report(user: str, now_ms: int) -> Entry:
@@ -290,6 +310,19 @@ async def test_a_copy_with_another_secret_is_refused_and_the_source_goes_on(stat
     with pytest.raises(WrongSecret):
         await Copy(state, target, Resharding(COUNT, time.monotonic, b"another secret" * 3), time.monotonic).run("there")
     await world_record.refuse_elsewhere(state)
+
+
+async def test_without_a_checkpoint_the_erasures_of_the_feed_tell_the_secret(state: State, target: State) -> None:
+    await state.call("HSET", keys.world(), "format", "2", "shards", "1")
+    name = Folded(1).people.tombstones.name("ann")
+    await write_feed(state, [report("ann", START_MS), Entry(START_MS, "e", ["ann", name, START_MS, 1])])
+    with pytest.raises(WrongSecret):
+        await Copy(state, target, Resharding(COUNT, time.monotonic, b"another secret" * 3), time.monotonic).run("there")
+    await world_record.refuse_elsewhere(state)
+    await Copy(state, target, Resharding(COUNT, time.monotonic, SECRET), time.monotonic).run("there")
+    loaded = await Checkpoints(target, "s00").read()
+    assert loaded is not None
+    assert [row[0] for row in unpack(loaded.chunks).tombstones] == [name]
 
 
 async def test_an_empty_feed_becomes_sixteen(state: State, target: State) -> None:

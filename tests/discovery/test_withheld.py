@@ -39,9 +39,54 @@ def test_the_set_of_a_moment(rng: random.Random, scale: int) -> None:
                 now_ms = rng.randrange(25)
                 found = withheld.at(now_ms)
                 assert found.users == {user for user, end in ends.items() if end > now_ms}
-                assert stamps.setdefault(found.stamp, found.users) == found.users
+                assert stamps.setdefault(found.stamp, frozenset(found.users)) == found.users
                 assert bool(found.stamp) == bool(found.users)
     assert len(stamps) == 16
+
+
+def test_a_change_costs_one_hash_however_many_are_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, real = list[str](), Sealer.id128
+
+    def counted(sealer: Sealer, purpose: str, user: str) -> str:
+        hashed.append(user)
+        return real(sealer, purpose, user)
+
+    monkeypatch.setattr(Sealer, "id128", counted)
+    withheld = Withheld(Sealer(SECRET))
+    for n in range(1000):
+        withheld.put(f"u{n}", FOR_EVER - n % 7)
+    assert len(withheld.at(0).users) == len(hashed) == 1000
+    hashed.clear()
+    for now_ms in range(1, 400):
+        withheld.put("u5", now_ms + 1)
+        assert "u5" in withheld.at(now_ms).users
+        assert "u5" not in withheld.at(now_ms + 1).users
+        withheld.put("u6", FOR_EVER - now_ms)
+        assert len(withheld._ends) <= 2 * len(withheld.at(now_ms + 1).users) + 65, "ends that passed do not pile up"
+    assert set(hashed) == {"u5"}
+    assert len(hashed) == 2 * 399 - 1, "in and out, but that it was in at first"
+    withheld.put("u5", 0)
+    others = Withheld(Sealer(SECRET))
+    for n in reversed(range(1000)):
+        others.put(f"u{n}", FOR_EVER if n != 5 else 0)
+    assert others.at(9) == withheld.at(400), "as a worker that begins now says"
+
+
+async def test_the_set_may_change_while_it_is_told(bottles: Bottles, state: State, crowd: Crowd) -> None:
+    """What is written is the set of one moment, and its stamp."""
+    crowd.held.put("ann", FOR_EVER)
+    real = state.call
+
+    async def late(*command: object, **more: object) -> object:
+        reply = await real(*command, **more)  # type: ignore[arg-type]
+        crowd.held.put("bob", FOR_EVER)
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "call", late)
+        await bottles.sweep()
+    assert await told(state) == crowd.withheld()
+    assert (await told(state))[0] == {"ann", "bob"}
 
 
 def test_people_know_whom_to_withhold(rng: random.Random) -> None:
@@ -61,7 +106,7 @@ def test_people_know_whom_to_withhold(rng: random.Random) -> None:
     assert people.withheld_bottles.at(1).users == {"bob"}
     people.drop(0)
     assert people.withheld_bottles.at(1) == WithheldNow(frozenset(), "")
-    people.restore({bob: {"hold": 70}}, {}, {}, {})
+    people.restore({bob: {"hold": 70}}, {}, {})
     assert people.withheld_bottles.at(1).users == {"bob"}
     people.fold_erased("bob", people.tombstones.name("bob"), 5, 1, 5)
     assert people.withheld_bottles.at(1).users == set()
