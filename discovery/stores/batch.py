@@ -15,7 +15,6 @@ from discovery.stores.points import Points
 from discovery.stores.question import Question, check_question
 from discovery.stores.store_set import StoreSet
 from discovery.stores.zones import ZoneSet
-from geo.places_in_set import nearest_in_set
 from geo.sphere import bearings_deg
 
 CSV_COLUMNS = (
@@ -60,13 +59,8 @@ def nearest_of_all(stores: StoreSet, zones: ZoneSet, points: Points, question: Q
     fit = finder.filter_of_anywhere(stores, question)
     if fit is None:
         return _none(len(points.ids), limit)
-    if fit.rows is None:
-        return Nearest(*stores.places.nearest_many(points.lats, points.lons, limit, far, near, fit.mask))
-    found = _none(len(points.ids), limit)
-    for index, (lat, lon) in enumerate(zip(points.lats.tolist(), points.lons.tolist(), strict=True)):
-        rows, distances = nearest_in_set(stores.places, lat, lon, limit, fit.rows.words, far, near, fit.mask)
-        found.rows[index, : len(rows)], found.distances_m[index, : len(rows)] = rows, distances
-    return found
+    places = stores.places if fit.rows is None else stores.places.subset(fit.rows.words)
+    return Nearest(*places.nearest_many(points.lats, points.lons, limit, far, near, fit.mask))
 
 
 def _none(points: int, limit: int) -> Nearest:

@@ -10,7 +10,7 @@ from discovery.stores.filters import Filter
 from discovery.stores.row_set import Rows
 from discovery.stores.store_set import StoreSet
 from geo.kernels.open_hours import distances_of_rows
-from geo.places_in_set import nearest_in_set
+from geo.places import Places
 
 Floats = NDArray[np.float64]
 
@@ -41,8 +41,9 @@ def rising(stores: StoreSet, ring: Ring, fit: Filter, first: int) -> Iterator[tu
     # Rows given are remembered: of equally distant ones a larger answer may name others first.
     given = np.empty(0, dtype=np.int64)
     count = first
+    places = stores.places if fit.rows is None else stores.places.subset(fit.rows.words)
     while count <= _MOST_BY_INDEX:
-        rows, distances_m = _by_index(stores, ring, fit, count)
+        rows, distances_m = _by_index(places, ring, fit.mask, count)
         yield _new(rows, distances_m, given)
         if len(rows) < count:
             return
@@ -51,11 +52,9 @@ def rising(stores: StoreSet, ring: Ring, fit: Filter, first: int) -> Iterator[tu
     yield _new(*_by_scan(stores, ring, fit), given)
 
 
-def _by_index(stores: StoreSet, ring: Ring, fit: Filter, count: int) -> tuple[Rows, Floats]:
+def _by_index(places: Places, ring: Ring, mask: int, count: int) -> tuple[Rows, Floats]:
     lat, lon, min_m, max_m = ring
-    if fit.rows is None:
-        return stores.places.nearest(lat, lon, count, max_m, min_m, fit.mask)
-    return nearest_in_set(stores.places, lat, lon, count, fit.rows.words, max_m, min_m, fit.mask)
+    return places.nearest(lat, lon, count, max_m, min_m, mask)
 
 
 def _new(rows: Rows, distances_m: Floats, given: Rows) -> tuple[Rows, Floats]:

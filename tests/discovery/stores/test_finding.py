@@ -21,9 +21,7 @@ from discovery.stores.text_index import WordIndex, fold, matched, words_of
 from geo import cells
 from geo.cell_nearest import nearest_in_cell
 from geo.kernels import cell_nearest as cell_kernels
-from geo.kernels import knn_in_set as set_kernels
 from geo.places import Places
-from geo.places_in_set import nearest_in_set
 from geo.sphere import great_circle_m, unit_vectors
 from tests.naive_stores import NaiveStore, fits
 
@@ -154,7 +152,7 @@ def test_lists_equal_brute_force(seed: int) -> None:
 
 
 def test_the_nearest_of_a_set_of_rows_are_those_of_all_in_order(seed: int) -> None:
-    """The kernel against the index without a set: of all rows in order, those of the set come first."""
+    """The index with a set of rows against the one without: of all rows in order, those of the set come first."""
     rng = np.random.default_rng(seed)
     lats, lons = (np.round(rng.uniform(-2, 2, 700), 1) for _ in range(2))
     masks = rng.integers(0, 4, 700).astype(np.uint64)
@@ -166,10 +164,9 @@ def test_the_nearest_of_a_set_of_rows_are_those_of_all_in_order(seed: int) -> No
             lat, lon = rng.uniform(-2, 2, 2).tolist()
             ordered, distances_m = places.nearest(lat, lon, 700, far, near, required)
             kept = held[ordered]
-            found = nearest_in_set(places, lat, lon, 9, rows.words, far, near, required)
+            found = places.subset(rows.words).nearest(lat, lon, 9, far, near, required)
             assert found[0].tolist() == ordered[kept][:9].tolist()
             assert found[1].tolist() == distances_m[kept][:9].tolist()
-    assert set_kernels.nearest_in_set.signatures
 
 
 # --- cells ---
