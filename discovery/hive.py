@@ -157,11 +157,7 @@ class Hive:
             read_within_s=rules.quick_deadline_s,
         )
         self._offer_rights()
-        self.catalogue = Catalogue()
-        self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
-        self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes, lambda: self.now_ms)
-        self.demand = Demand(state, lambda: self.now_ms, random_bytes)
-        self.demand_days = DemandDays(state, self.catalogue, lambda: self.now_ms)
+        self._offer_stores(random_bytes)
         self._reassertion = Reassertion(
             self.people,
             self.presence,
@@ -177,6 +173,13 @@ class Hive:
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._housekeeping: Housekeeping | None = None
+
+    def _offer_stores(self, random_bytes: Callable[[int], bytes]) -> None:
+        self.catalogue = Catalogue()
+        self.store_news = StoreNews(self.state, self.feeds, self.leases, self._load_stores)
+        self.stores = Stores(self.state, self.catalogue, self.store_news.announce, random_bytes, lambda: self.now_ms)
+        self.demand = Demand(self.state, lambda: self.now_ms, random_bytes)
+        self.demand_days = DemandDays(self.state, self.catalogue, lambda: self.now_ms)
 
     def _offer_people_features(self) -> None:
         """Positions and all that people do with each other by them."""

@@ -1,4 +1,4 @@
-"""Whether a point lies in the country that its row names, by the map of time zones: no zone spans two countries.
+"""Whether a point lies in the country that its row names, by the map of time zones: two of them span two countries.
 
 The boundaries (timezone-boundary-builder, in ``tzfpy``) are simplified by some hundred metres, so that what lies just
 outside, or in a harbour, counts as inside. ``zone.tab`` of the IANA database names the country of each zone.
@@ -26,13 +26,17 @@ _PARTS: Mapping[str, str] = {
     "FI": "AX",
     "NO": "SJ",
 }
+# Zones that zone.tab gives to one country: the north of Vietnam keeps Bangkok's time, and Crimea is claimed by two.
+_ALSO: Mapping[str, str] = {"Asia/Bangkok": "VN", "Europe/Simferopol": "RU"}
 _PARTS_OF = {part: country for country, parts in _PARTS.items() for part in parts.split()}
 
 
 def countries_at(lat: float, lon: float) -> frozenset[str]:
     """ISO 3166-1 alpha-2 codes of the countries that have a claim on the point; none at sea."""
     by_zone = _countries()
-    return frozenset(by_zone[zone] for zone in get_tzs(lon, lat) if zone in by_zone)
+    zones = get_tzs(lon, lat)
+    owners = {by_zone[zone] for zone in zones if zone in by_zone}
+    return frozenset(owners | {_ALSO[zone] for zone in zones if zone in _ALSO})
 
 
 def country_of_zone(timezone: str) -> str | None:
