@@ -63,6 +63,20 @@ def test_a_number_that_nobody_has() -> None:
             table[number]
 
 
+def test_what_is_asked_again_and_again_is_answered_alike(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """From what was asked lately, which is emptied many times here; who comes after a first question is found then."""
+    monkeypatch.setattr("discovery.id_table._MOST_RECENT", 8)
+    draws, table, twin = random.Random(seed), IdTable(KEY), dict[str, int]()
+    for _ in range(3000):
+        text = f"person-{draws.randrange(40)}"
+        if draws.random() < 0.05:
+            table.add([text])
+            twin.setdefault(text, len(twin))
+        assert table.get(text) == twin.get(text)
+        assert len(table._recent) <= 8
+    assert len(twin) > 16, "more than fit"
+
+
 def test_ids_take_the_memory_that_they_say() -> None:
     table = IdTable(KEY)
     n = 100_000

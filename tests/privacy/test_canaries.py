@@ -234,9 +234,9 @@ async def _crash(service: Service, canary: Canary) -> None:
             assert not any(task.done() for task in asked)
             for pid, fault in zip(pids, (signal.SIGABRT, signal.SIGSEGV), strict=True):
                 os.kill(pid, fault)
+                await asyncio.to_thread(wait_until_gone, [pid], _BACK_S)  # or both write into one another's words
             answers = await asyncio.gather(*asked, return_exceptions=True)
             assert all(isinstance(answer, OSError) for answer in answers), answers
-        await asyncio.to_thread(wait_until_gone, pids, _BACK_S)
     await asyncio.to_thread(_wait_until_back, service, pids)
 
 
