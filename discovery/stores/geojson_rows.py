@@ -9,6 +9,7 @@ from discovery.stores.plain_rows import plain_row
 from discovery.stores.rows import Findings, Row, Unfit
 
 _MAX_POSITIONS = 100_000
+_NUMBERS = (int, float)  # of a parser: bool is neither
 
 
 def feature_row(number: int, feature: Any, findings: Findings) -> Row:
@@ -61,15 +62,11 @@ def _middle(kind: Any, coordinates: Any) -> list[float]:
 def _positions(value: Any, levels: int) -> Iterator[tuple[float, float]]:
     if not isinstance(value, list) or levels == 0:
         raise Unfit("geometry", "coordinates are not [longitude, latitude]")
-    if len(value) > 1 and all(_is_degrees(one) for one in value):
+    if len(value) > 1 and all(type(one) in _NUMBERS and abs(one) < 1e6 for one in value):
         yield value[0], value[1]
         return
     for inner in value:
         yield from _positions(inner, levels - 1)
-
-
-def _is_degrees(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
 def warn_of_remark(head: Mapping[str, Any], findings: Findings) -> None:

@@ -6,6 +6,7 @@ long it is, and its messages quote the file, where coordinates stand.
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from discovery.errors import Invalid
 
 _CHUNK_CHARS = 1 << 16
 _MAX_VALUE_CHARS = 1 << 20  # one store, or one other member around them
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
 RECORD_SEPARATOR = "\x1e"  # RFC 8142, GeoJSON text sequences
 
 
@@ -34,10 +35,10 @@ class JsonStream:
     def peek(self) -> str:
         """Next character that is not white space, '' at the end of the file."""
         while True:
-            while self._position < len(self._window):
-                if self._window[self._position] not in _SPACE:
-                    return self._window[self._position]
-                self._position += 1
+            blank = _SPACE.match(self._window, self._position)
+            self._position = blank.end() if blank else self._position
+            if self._position < len(self._window):
+                return self._window[self._position]
             if self._ended:
                 return ""
             self._read(_CHUNK_CHARS)
