@@ -59,7 +59,7 @@ def nearest_of_all(stores: StoreSet, zones: ZoneSet, points: Points, question: Q
     fit = finder.filter_of_anywhere(stores, question)
     if fit is None:
         return _none(len(points.ids), limit)
-    places = stores.places if fit.rows is None else stores.places.subset(fit.rows.words)
+    places = stores.places if fit.subset is None else fit.subset.places()
     return Nearest(*places.nearest_many(points.lats, points.lons, limit, far, near, fit.mask))
 
 

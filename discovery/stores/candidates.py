@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from discovery.stores.filters import Filter
+from discovery.stores.filters import Filter, rows_of
 from discovery.stores.row_set import Rows
 from discovery.stores.store_set import StoreSet
+from discovery.stores.subsets import FEW
 from geo.kernels.open_hours import distances_of_rows
 from geo.places import Places
 
@@ -18,7 +19,6 @@ _GROWTH = 4  # a look that finds too few looks at so many times more next
 # The index keeps its k best in order by insertion: 0.9 ms for k = 1,280 but 0.26 s for 20,480 and 20 s for 191,806; a
 # scan of all takes 10 ms for 100,000.
 _MOST_BY_INDEX = 2_500
-_FEW_ROWS = 50  # as many distances cost less than a look of the index for them
 
 
 class Ring(NamedTuple):
@@ -35,13 +35,13 @@ def rising(stores: StoreSet, ring: Ring, fit: Filter, first: int) -> Iterator[tu
 
     ``first``: how many are likely to be enough. Ends when there are no more.
     """
-    if fit.rows is not None and fit.rows.count <= _FEW_ROWS:
+    if fit.subset is not None and fit.subset.rows.count <= FEW:
         yield _by_scan(stores, ring, fit)
         return
     # Rows given are remembered: of equally distant ones a larger answer may name others first.
     given = np.empty(0, dtype=np.int64)
     count = first
-    places = stores.places if fit.rows is None else stores.places.subset(fit.rows.words)
+    places = stores.places if fit.subset is None else fit.subset.places()
     while count <= _MOST_BY_INDEX:
         rows, distances_m = _by_index(places, ring, fit.mask, count)
         yield _new(rows, distances_m, given)
@@ -66,10 +66,7 @@ def _new(rows: Rows, distances_m: Floats, given: Rows) -> tuple[Rows, Floats]:
 
 def _by_scan(stores: StoreSet, ring: Ring, fit: Filter) -> tuple[Rows, Floats]:
     """All rows that fit, by a look at each that the filter lets through."""
-    rows = np.arange(len(stores)) if fit.rows is None else fit.rows.rows()
-    if fit.mask:
-        bits = np.uint64(fit.mask)
-        rows = rows[(stores.services.masks[rows] & bits) == bits]
+    rows = rows_of(stores, fit)
     chords2, distances_m = distances_of_rows(ring.lat, ring.lon, stores.lats, stores.lons, rows)
     order = np.lexsort((rows, chords2))
     order = order[(distances_m[order] >= ring.min_m) & (distances_m[order] <= ring.max_m)]

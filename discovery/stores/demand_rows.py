@@ -150,12 +150,13 @@ def _missing(day: DayOfDemand, stores: StoreSet) -> list[list[Any]]:
 
 
 def _has_near(stores: StoreSet, cell: int, service: str) -> bool:
-    requirement = stores.services.requirement((service,))
-    if requirement is None:
+    split = stores.services.split((service,))
+    if split is None:
         return False
-    mask, rare = requirement
+    mask, is_rare = split
     lat, lon = cells.center(cell)
-    if rare is None:
+    if not is_rare:
         return len(stores.places.nearest(lat, lon, 1, FAR_M, 0.0, mask)[0]) > 0
+    rare = stores.services.rows_with(service)
     distances_m = great_circle_m(np.full(len(rare), lat), np.full(len(rare), lon), stores.lats[rare], stores.lons[rare])
     return bool((distances_m <= FAR_M).any())

@@ -6,34 +6,47 @@ from typing import NamedTuple
 import numpy as np
 
 from discovery.stores.question import Wanted
-from discovery.stores.row_set import RowSet
+from discovery.stores.row_set import Rows, RowSet
 from discovery.stores.store_set import StoreSet
+from discovery.stores.subsets import Subset
+
+_NOTHING = Wanted()
 
 
 class Filter(NamedTuple):
-    """The rows of ``rows`` (None: all) that have every bit of ``mask`` among their 64 most common services."""
+    """The rows of ``subset`` (None: all) that have every bit of ``mask`` among their 64 most common services."""
 
     mask: int
-    rows: RowSet | None
+    subset: Subset | None
 
-    def and_rows(self, rows: RowSet) -> "Filter":
+    def and_rows(self, stores: StoreSet, rows: RowSet) -> "Filter":
         """Those of these rows."""
-        return Filter(self.mask, rows if self.rows is None else self.rows & rows)
+        both = rows if self.subset is None else self.subset.rows & rows
+        return Filter(self.mask, Subset(both, stores.places))
 
 
-def filter_of(stores: StoreSet, wanted: Wanted) -> Filter | None:
-    """The filter of what is wanted, None when no store of the set can have it all."""
-    requirement = stores.services.requirement(wanted.services)
-    if requirement is None:
+def filter_of(stores: StoreSet, wanted: Wanted, opened: RowSet | None = None) -> Filter | None:
+    """The filter of what is wanted, of ``opened`` rows only; None when no store of the set can have it all.
+
+    What callers ask again, with other points and other common services, is kept with the set: ``opened`` is told apart
+    as an object, so that a change of who is open, as a change of the stores, makes a subset of its own.
+    """
+    split = stores.services.split(wanted.services)
+    if split is None:
         return None
-    mask, rare_rows = requirement
-    found = Filter(mask, None if rare_rows is None else RowSet.of(rare_rows, len(stores)))
+    mask, rare = split
+    rest = wanted._replace(services=rare)
+    if opened is None and rest == _NOTHING:
+        return Filter(mask, None)
+    return Filter(mask, stores.subsets.get((rest, opened), lambda: _subset(stores, rest, opened)))
+
+
+def _subset(stores: StoreSet, wanted: Wanted, found: RowSet | None) -> Subset:
     for rows in _asked_rows(stores, wanted):
-        found = found.and_rows(rows)
+        found = rows if found is None else found & rows
     for rows in _refused_rows(stores, wanted):
-        kept = found.rows if found.rows is not None else stores.all_rows
-        found = Filter(mask, kept.without(rows))
-    return found
+        found = (stores.all_rows if found is None else found).without(rows)
+    return Subset(stores.all_rows if found is None else found, stores.places)
 
 
 def needs_index(wanted: Wanted) -> bool:
@@ -42,6 +55,8 @@ def needs_index(wanted: Wanted) -> bool:
 
 
 def _asked_rows(stores: StoreSet, wanted: Wanted) -> Iterator[RowSet]:
+    for name in wanted.services:
+        yield rows_with_service(stores, name)
     for key, value in wanted.tags:
         yield stores.index.get().with_tag(key, value)
     if wanted.words:
@@ -57,10 +72,15 @@ def _refused_rows(stores: StoreSet, wanted: Wanted) -> Iterator[RowSet]:
 
 def rows_with_service(stores: StoreSet, name: str) -> RowSet:
     """All rows that offer a service."""
-    requirement = stores.services.requirement((name,))
-    if requirement is None:
-        return RowSet.of(np.empty(0, dtype=np.int64), len(stores))
-    mask, rare_rows = requirement
-    if rare_rows is None:
-        rare_rows = np.flatnonzero(stores.services.masks & np.uint64(mask))
-    return RowSet.of(rare_rows, len(stores))
+    return RowSet.of(stores.services.rows_with(name), len(stores))
+
+
+def rows_of(stores: StoreSet, fit: Filter) -> Rows:
+    """All rows that pass, ascending."""
+    rows = None if fit.subset is None else fit.subset.few()
+    if rows is None:
+        rows = np.arange(len(stores)) if fit.subset is None else fit.subset.rows.rows()
+    if fit.mask:
+        bits = np.uint64(fit.mask)
+        rows = rows[(stores.services.masks[rows] & bits) == bits]
+    return rows

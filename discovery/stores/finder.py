@@ -11,7 +11,7 @@ from discovery.errors import Invalid
 from discovery.stores import explaining
 from discovery.stores.candidates import Floats, Ring, rising
 from discovery.stores.cards import Hit, collection, feature_of, listed_feature
-from discovery.stores.filters import Filter, filter_of
+from discovery.stores.filters import Filter, filter_of, rows_of
 from discovery.stores.question import Listing, Position, Question, check_listing, check_question
 from discovery.stores.row_set import Rows, RowSet, empty_words
 from discovery.stores.store_set import StoreSet
@@ -87,18 +87,13 @@ def serving(stores: StoreSet, question: Question, zones: ZoneSet, seal: Seal | N
 def listed(stores: StoreSet, listing: Listing) -> tuple[list[int], str | None]:
     """Rows of one page in order of store_id, and the last id when there are more. Raises ``Invalid``."""
     check_listing(listing)
-    fit = filter_of(stores, listing.wanted)
+    fit = filter_of(stores, listing.wanted, _open_rows(stores, listing.at_ms) if listing.only_open else None)
     if fit is None:
         return [], None
     if listing.box is not None:
-        fit = fit.and_rows(_in_box(stores, listing.box))
-    if listing.only_open:
-        fit = fit.and_rows(_open_rows(stores, listing.at_ms))
-    rows = np.arange(len(stores)) if fit.rows is None else fit.rows.rows()
+        fit = fit.and_rows(stores, _in_box(stores, listing.box))
+    rows = rows_of(stores, fit)
     rows = rows[rows >= stores.first_row_after(listing.after)]
-    if fit.mask:
-        bits = np.uint64(fit.mask)
-        rows = rows[(stores.services.masks[rows] & bits) == bits]
     shown = rows[: listing.limit].tolist()
     return shown, stores.ids[shown[-1]].decode() if len(rows) > listing.limit else None
 
@@ -133,23 +128,19 @@ def _fitting(
 
 
 def _filter(stores: StoreSet, question: Question, zones: ZoneSet) -> Filter | None:
-    fit = filter_of(stores, question.all_wanted())
-    if fit is None:
-        return None
-    if question.in_zone:
+    known = question.only_open and question.speed_kmh is None and question.at_ms in stores.windows
+    fit = filter_of(stores, question.all_wanted(), _open_rows(stores, question.at_ms) if known else None)
+    if fit is not None and question.in_zone:
         rows = [stores.row_of(store_id) for store_id in zones.holding(question.lat, question.lon)]
-        fit = fit.and_rows(RowSet.of(np.array([row for row in rows if row is not None], dtype=np.int64), len(stores)))
-    if question.only_open and question.speed_kmh is None and question.at_ms in stores.windows:
-        fit = fit.and_rows(_open_rows(stores, question.at_ms))
+        held = np.array([row for row in rows if row is not None], dtype=np.int64)
+        fit = fit.and_rows(stores, RowSet.of(held, len(stores)))
     return fit
 
 
 def filter_of_anywhere(stores: StoreSet, question: Question) -> Filter | None:
     """The filter of a question, where it is the same for every point: without zones and journeys."""
-    fit = filter_of(stores, question.all_wanted())
-    if fit is not None and question.only_open:
-        fit = fit.and_rows(_open_rows(stores, question.at_ms))
-    return fit
+    opened = _open_rows(stores, question.at_ms) if question.only_open else None
+    return filter_of(stores, question.all_wanted(), opened)
 
 
 def _hit(stores: StoreSet, question: Question, row: int, distance_m: float) -> Hit:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from discovery.stores.card_index import CardIndex
 from discovery.stores.hours import HoursTable
 from discovery.stores.row_set import Rows, RowSet
+from discovery.stores.subsets import Subsets
 from discovery.stores.timelines import Windows
 from geo.cell_nearest import nearest_in_cell
 from geo.places import Places
@@ -54,23 +55,36 @@ class Services:
     masks: NDArray[np.uint64]
     rare: tuple[NDArray[np.int64], ...]
 
-    def requirement(self, wanted: Sequence[str]) -> tuple[int, NDArray[np.int64] | None] | None:
-        """What a store with all of ``wanted`` has: the bits of its mask, and the rows that have all the rare ones.
+    def split(self, wanted: Sequence[str]) -> tuple[int, tuple[str, ...]] | None:
+        """The bits of a mask that has all common ones of ``wanted``, and the names of the rare ones, sorted.
 
-        The rows are None when no rare one is wanted; all is None when a wanted service is offered nowhere.
+        None when a wanted service is offered nowhere.
         """
-        bits, rows = 0, None
+        bits, rare = 0, []
         for name in wanted:
-            try:
-                index = self.names.index(name)
-            except ValueError:
+            index = self._index(name)
+            if index is None:
                 return None
             if index < MASK_BITS:
                 bits |= 1 << index
             else:
-                listed = self.rare[index - MASK_BITS]
-                rows = listed if rows is None else np.intersect1d(rows, listed, assume_unique=True)
-        return bits, rows
+                rare.append(name)
+        return bits, tuple(sorted(rare))
+
+    def rows_with(self, name: str) -> NDArray[np.int64]:
+        """All rows that offer a service, ascending."""
+        index = self._index(name)
+        if index is None:
+            return np.empty(0, dtype=np.int64)
+        if index >= MASK_BITS:
+            return self.rare[index - MASK_BITS]
+        return np.flatnonzero(self.masks & np.uint64(1 << index))
+
+    def _index(self, name: str) -> int | None:
+        try:
+            return self.names.index(name)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +93,7 @@ class StoreSet:
 
     ``hours_rows`` i32[n]: entry of ``hours``, -1 = the state is unknown. ``places`` indexes ``lats, lons`` and
     ``services.masks``, ``windows`` who is open when, ``index`` words and tags. ``nearest_in_cell(cell, k)``: rows, see
-    ``geo.cell_nearest``.
+    ``geo.cell_nearest``. ``subsets``: what questions asked for lately.
     """
 
     ids: Blob
@@ -93,12 +107,14 @@ class StoreSet:
     windows: Windows = field(init=False)
     nearest_in_cell: Callable[[int, int], Rows] = field(init=False)
     index: "LazyIndex" = field(init=False)
+    subsets: Subsets = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", Places(self.lats, self.lons, self.services.masks))
         in_cell = partial(nearest_in_cell, self.places, self.lats, self.lons)
         object.__setattr__(self, "nearest_in_cell", lru_cache(maxsize=_CELLS_KEPT)(in_cell))
         object.__setattr__(self, "windows", Windows(self.hours.keys))
+        object.__setattr__(self, "subsets", Subsets())
         object.__setattr__(self, "index", LazyIndex(self.cards, self.lats, self.lons))
 
     def __len__(self) -> int:
