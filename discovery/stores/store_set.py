@@ -143,6 +143,16 @@ class StoreSet:
         """The first row whose id comes after this one, which need not be there; '' comes before all."""
         return bisect_right(self.ids, store_id.encode())
 
+    def card_heads(self, rows: Rows) -> list[bytes]:
+        """Of each row the begin of its card, with store_id and name: ``{"store_id":"…","name":"…"``.
+
+        Cards are written in the order of ``rows.FIELDS``, and within a JSON text the quotes of what is looked for would
+        be escaped: it is the next member's name. Half a microsecond each, a sixth of parsing.
+        """
+        data, starts, ends = self.cards.data, self.cards.offsets[rows].tolist(), self.cards.offsets[rows + 1].tolist()
+        cards = (bytes(data[start:end]) for start, end in zip(starts, ends, strict=True))
+        return [card[: card.index(b',"address":')] for card in cards]
+
     def feature(self, row: int, more: bytes = b"") -> bytes:
         """GeoJSON Feature of a row. ``more``: further members of ``properties``, each with a comma before it."""
         return self.feature_with(row, b"%b%b}" % (self.cards[row][:-1], more))
