@@ -17,6 +17,7 @@ class Progress:
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
         self._sent = 0
+        self.sent_all = False  # whether the service may have the whole file
         self._terminal = sys.stderr.isatty()
         self._over = threading.Event()
         self._shown = False
@@ -38,6 +39,7 @@ class Progress:
             yield piece
             self._sent = read
         self._sent = self._total
+        self.sent_all = True
 
     def _show_till_over(self) -> None:
         started_s = time.monotonic()

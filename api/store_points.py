@@ -41,6 +41,8 @@ def nearest_of_file(client: OperatorClient, path: str, file: Path, out: Path | N
                 _say(
                     f"{points:,} points, {min(99, 100 * read // size)} %, {points / (said_s - started_s):,.0f} a second"
                 )
+        if points == 0:
+            raise Failed(f"{file}: has no points")
     seconds = time.monotonic() - started_s
     _say(f"{points:,} points in {seconds:,.1f} s" + (f", in {out}" if out else ""))
 
@@ -132,8 +134,12 @@ class _ParquetSink(_Whole):
         types = dict.fromkeys(("id", "store_id", "name", "open"), text)
         types |= dict.fromkeys(("lat", "lon", "distance_m", "bearing_deg"), number)
         types |= {"rank": self._arrow.int32(), "closes_in_s": self._arrow.int64(), "next_change": text}
-        options = self._csv.ConvertOptions(column_types=types, strings_can_be_null=True)
-        table = self._csv.read_csv(io.BytesIO(rows), convert_options=options)
+        table = self._csv.read_csv(
+            io.BytesIO(rows),
+            parse_options=self._csv.ParseOptions(newlines_in_values=True),
+            # Only what is empty is none: of itself the reader takes a store named NA, or a point "null", for none.
+            convert_options=self._csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
+        )
         if self._writer is None:
             self._writer = self._parquet.ParquetWriter(str(self._part), table.schema)
             self._close = self._writer.close

@@ -45,7 +45,9 @@ def stores_import(
     except Failed as failure:
         _print_rows("rejected", failure.problem.get("rejected"), sys.stderr)
         _write_report(report, failure.problem)
-        raise
+        if failure.problem or dry_run or not progress.sent_all:
+            raise
+        raise Failed(f"{failure}. The new stores are in or the old ones are, whole: import again to be sure") from None
     _print_report(brand, answer, dry_run)
     _write_report(report, answer)
 

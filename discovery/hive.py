@@ -176,7 +176,7 @@ class Hive:
 
     def _offer_stores(self, random_bytes: Callable[[int], bytes]) -> None:
         self.catalogue = Catalogue()
-        self.store_news = StoreNews(self.state, self.feeds, self.leases, self._load_stores)
+        self.store_news = StoreNews(self.state, self.feeds, self.leases, self._load_stores, self.catalogue.held)
         self.stores = Stores(self.state, self.catalogue, self.store_news.announce, random_bytes, lambda: self.now_ms)
         self.demand = Demand(self.state, lambda: self.now_ms, random_bytes)
         self.demand_days = DemandDays(self.state, self.catalogue, lambda: self.now_ms)

@@ -61,6 +61,10 @@ class Catalogue:
         """All brands, sorted."""
         return sorted(self._brands)
 
+    def held(self) -> int:
+        """How many stores of all brands there are."""
+        return sum(len(brand.stores) for brand in self._brands.values())
+
     def put(self, brand: Brand) -> None:
         """Replace what is known of one brand."""
         self._brands = MappingProxyType({**self._brands, brand.brand: brand})

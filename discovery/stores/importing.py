@@ -9,26 +9,32 @@ from typing import Any, BinaryIO, Literal
 
 import orjson
 
-from discovery.errors import ImportRefused, Invalid, NotFound
+from discovery.errors import ImportRefused, Invalid, NotFound, StateAway
 from discovery.store.client import State
 from discovery.stores import shelves
 from discovery.stores.catalogue import Brand
 from discovery.stores.changes import Difference, difference, merged, without
 from discovery.stores.importers import ImportedSet, read_stores
 from discovery.stores.packing import pack
+from discovery.stores.rows import Finding
 from discovery.stores.store_set import StoreSet
 
 OnError = Literal["refuse", "skip"]
+_NOT_YET_EVERYWHERE = Finding(
+    0, None, "the new stores are in; a worker that has not loaded them yet answers from the old ones until it has"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did, or with ``dry_run`` would do. ``version`` 0: a dry run."""
+    """What an import did, or with ``dry_run`` would do. ``version`` 0: a dry run. ``everywhere``: each worker answers
+    from the new set; else one is still loading it, which a warning says."""
 
     difference: Difference
     rejected: list[dict[str, object]]
     warnings: list[dict[str, object]]
     version: int
+    everywhere: bool = True
 
     def as_json(self) -> dict[str, object]:
         """As the API shows it."""
@@ -68,9 +74,10 @@ class Importing:
             _refuse_if(on_error, imported)
             new = await asyncio.to_thread(merged, known.stores, imported.stores) if merge else imported.stores
             changes = await asyncio.to_thread(difference, known.stores, new)
-            version = 0 if dry_run else await self._replace(known, new)
+            version, everywhere = (0, True) if dry_run else await self._replace(known, new)
         findings = imported.findings
-        return ImportReport(changes, findings.rejected_json(), findings.warnings_json(), version)
+        warnings = findings.warnings_json() + ([] if everywhere else [_NOT_YET_EVERYWHERE.as_json()])
+        return ImportReport(changes, findings.rejected_json(), warnings, version, everywhere)
 
     async def put_store(self, brand: str, store_id: str, feature: Mapping[str, Any]) -> None:
         """As ``Stores.put_store`` says."""
@@ -79,10 +86,11 @@ class Importing:
                 raise Invalid("is another id than that of the path", field)
         file = BytesIO(orjson.dumps({"type": "FeatureCollection", "features": [{**feature, "id": store_id}]}))
         try:
-            await self.import_stores(brand, "application/geo+json", file, "refuse", dry_run=False, merge=True)
+            report = await self.import_stores(brand, "application/geo+json", file, "refuse", dry_run=False, merge=True)
         except ImportRefused as refused:
             fault = refused.rejected[0]
             raise Invalid(str(fault["message"]), str(fault["field"] or "body")) from None
+        _require_everywhere(report.everywhere)
 
     async def remove_store(self, brand: str, store_id: str) -> None:
         """As ``Stores.remove_store`` says."""
@@ -91,20 +99,34 @@ class Importing:
             row = known.stores.row_of(store_id)
             if row is None:
                 raise NotFound("no such store")
-            await self._replace(known, await asyncio.to_thread(without, known.stores, row))
+            _, everywhere = await self._replace(known, await asyncio.to_thread(without, known.stores, row))
+        _require_everywhere(everywhere)
 
-    async def _replace(self, known: Brand, stores: StoreSet) -> int:
+    async def _replace(self, known: Brand, stores: StoreSet) -> tuple[int, bool]:
+        """The new version, and whether every worker has it. Raises StateAway only where it may not be current."""
         chunks = await asyncio.to_thread(pack, stores)
         version = await shelves.write_set(self._state, known.brand, chunks)
         await asyncio.to_thread(stores.make_as, known.stores)
         self._written[known.brand] = replace(known, version=version, chunks=len(chunks), stores=stores)
+        current = False
         try:
             async with self._told(known.brand):
                 expected = known.version, known.chunks
                 await shelves.make_current(self._state, known.brand, expected, (version, len(chunks)))
+                current = True
+        except StateAway:
+            if not current:
+                raise
+            return version, False
         finally:
             del self._written[known.brand]
-        return version
+        return version, True
+
+
+def _require_everywhere(everywhere: bool) -> None:
+    """A change of one store has no report to say it in."""
+    if not everywhere:
+        raise StateAway("stored, and not yet loaded by every worker", outcome_unknown=True)
 
 
 def _refuse_if(on_error: OnError, imported: ImportedSet) -> None:

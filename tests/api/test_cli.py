@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -252,6 +254,27 @@ def test_rejected_rows_are_listed_and_refuse_the_import(ask: Run, brand: str, tm
     assert skipped.status == 0
     assert "1 added, 0 changed, 0 removed, 0 unchanged; 25 rejected" in skipped.out
     assert "  and 5 more" in skipped.out
+
+
+def test_an_import_that_is_cut_off_after_the_file_was_sent_says_so(run: Run, tmp_path: Path) -> None:
+    class Ends(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            found = b""
+            while not found.endswith(b"\r\n0\r\n\r\n"):  # the last chunk
+                found += self.request.recv(65536)
+
+    file = tmp_path / "one.csv"
+    file.write_text(f"{HEADER}a,Near,48.86,2.35,\n")
+    with socketserver.TCPServer(("127.0.0.1", 0), Ends) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        command = ("stores", "import", "acme", str(file), "--url", url, "--admin-key", ADMIN_KEY)
+        ran = run(*command)
+        assert (ran.status, "import again to be sure" in ran.err) == (1, True), ran
+        assert "again" not in run(*command, "--dry-run").err
+        server.shutdown()
+    ran = run(*command)
+    assert "again" not in ran.err, "nothing was sent"
 
 
 def test_merge_export_and_report(ask: Run, brand: str, tmp_path: Path) -> None:

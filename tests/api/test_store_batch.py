@@ -1,8 +1,12 @@
 """Many points in one call: the same as one by one, JSON and CSV in and out, every bad point named."""
 
+import asyncio
 import csv
 import io
+import json
+import os
 import random
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +15,16 @@ import httpx2
 import numpy as np
 import pytest
 import pytest_asyncio
+from pyarrow import parquet
 
+from api import store_points
 from api.failed import Failed
 from api.store_points import nearest_of_file
 from geo.sphere import bearing_deg, bearings_deg
 from tests.world import World
 
 NEAREST = "/v1/brands/acme/stores/nearest"
+ODD_NAMES = ["NA", "null", 'a "b",\nc', "NaN"]
 KNOWN = ("store_id", "name", "lat", "lon", "distance_m", "bearing_deg", "open")
 
 
@@ -181,6 +188,61 @@ def test_bearings_of_arrays_are_those_of_points(seed: int) -> None:
     expected = [bearing_deg(*map(float, pair)) for pair in zip(lats1, lons1, lats2, lons2, strict=True)]
     assert ((found >= 0) & (found < 360)).all()
     assert np.abs((found - expected + 180) % 360 - 180).max() < 1e-9
+
+
+class AsCommandLine:
+    """The connection of the command line, to the app in this process."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+
+    def post_csv(self, path: str, content: bytes, query: dict[str, str]) -> bytes:
+        headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
+        asked = self._client.post(path, params=query, content=content, headers=headers)
+        answer = asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+
+async def test_a_parquet_file_has_what_the_csv_has(
+    operator: httpx2.AsyncClient, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three calls, with names that a reader may take for none, or that go over two lines."""
+    odd = json.dumps([{"id": f"o{n}", "name": name, "lat": 70 + n, "lon": 1} for n, name in enumerate(ODD_NAMES)])
+    headers = {"Content-Type": "application/json"}
+    assert (await operator.patch("/v1/brands/acme/stores", content=odd, headers=headers)).status_code == 200
+    monkeypatch.setattr(store_points, "POINTS_A_CALL", 20)
+    file, client = tmp_path / "points.csv", cast("Any", AsCommandLine(operator))
+    lines = ["id,lat,lon", "null,70,1", "NA,72.6,1", *(",".join(map(str, point.values())) for point in drawn(seed, 50))]
+    file.write_text("\n".join(lines))
+    for out in (tmp_path / "out.csv", tmp_path / "out.parquet"):
+        await asyncio.to_thread(nearest_of_file, client, NEAREST, file, out, 3)
+    found = parquet.ParquetFile(tmp_path / "out.parquet")
+    assert (found.metadata.num_rows, found.num_row_groups) == (3 * 52, 3)
+    with (tmp_path / "out.csv").open(newline="") as text:
+        expected = list(csv.DictReader(text))
+    kinds = {"lat": float, "lon": float, "distance_m": float, "bearing_deg": float, "rank": int, "closes_in_s": int}
+    rows = found.read().to_pylist()
+    assert rows == [
+        {name: kinds.get(name, str)(cell) if cell else None for name, cell in row.items()} for row in expected
+    ]
+    assert set(ODD_NAMES) <= {row["name"] for row in rows[:6]}
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
+
+
+def test_no_points_and_no_pyarrow_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, client = tmp_path / "points.csv", cast("Any", Recorded())
+    for content in ("", "id,lat,lon\n"):
+        file.write_text(content)
+        for name in ("out.csv", "out.parquet"):
+            with pytest.raises(Failed, match="has no points"):
+                nearest_of_file(client, "/x", file, tmp_path / name, 5)
+    file.write_text("id,lat,lon\np,1,1\n")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(Failed, match="pip install 'nearhive"):
+        nearest_of_file(client, "/x", file, tmp_path / "out.parquet", 5)
+    assert os.listdir(tmp_path) == ["points.csv"]
 
 
 class Recorded:
