@@ -26,6 +26,7 @@ MAX_POSITIONS = 10_000
 MAX_ZONES = 100_000
 _MOST_CROSSINGS = 1_000  # a repair takes time by the square of it: 0.1 s for so many, minutes for 100 times more
 _SIDES_AT_ONCE = 10
+_LONGEST_SIDE_DEG = 120.0
 
 _FIELD = "zone"
 
@@ -50,6 +51,8 @@ def check_zone(value: Any) -> CheckedZone:
     parts = [_polygon(rings, repaired) for rings in polygons]
     area = _valid(parts, repaired)
     area = _cut_at_antimeridian(area, repaired)
+    if _longest_side(area) > 180.0:  # of sides that were put together: read again, it would be taken to go round behind
+        area = shapely.segmentize(area, _LONGEST_SIDE_DEG)
     return CheckedZone(shapely.to_geojson(area).encode(), tuple(dict.fromkeys(repaired)))
 
 
@@ -155,6 +158,12 @@ def _cut_at_antimeridian(area: BaseGeometry, repaired: list[str]) -> BaseGeometr
         window = box(360.0 * turn - 180.0, -90.0, 360.0 * turn + 180.0, 90.0)
         pieces.append(affinity.translate(_areas(area.intersection(window)), -360.0 * turn))
     return shapely.union_all(pieces)
+
+
+def _longest_side(area: BaseGeometry) -> float:
+    """In degrees of longitude."""
+    rings = (ring for part in shapely.get_parts(area) for ring in (part.exterior, *part.interiors))
+    return max(float(np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])).max()) for ring in rings)
 
 
 class ZoneSet:
