@@ -209,13 +209,6 @@ _ROWS = (
         "Correct the named fields. Unknown fields and parameters are refused, never ignored.",
     ),
     Problem(
-        "not_available",
-        422,
-        "Not available in this version",
-        "The contract has it, this version of the service does not.",
-        "Leave it out for now.",
-    ),
-    Problem(
         "content_refused",
         422,
         "The text is refused",

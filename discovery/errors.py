@@ -18,12 +18,6 @@ class Invalid(Refused):
     code = "invalid"
 
 
-class NotAvailable(Invalid):
-    """A feature of the contract that this version does not have yet."""
-
-    code = "not_available"
-
-
 class TooInaccurate(Invalid):
     """An accuracy worse than 600 m."""
 
