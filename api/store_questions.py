@@ -113,11 +113,11 @@ class FeatureCollection(BaseModel):
     next_cursor: str | None = None
 
 
-def question_of(body: NearestIn | ServingIn, now_ms: int) -> Question:
+def question_of(body: ServingIn, now_ms: int) -> Question:
     """The question of a body. Raises ``Invalid``."""
     return Question(
         *_wgs84(body),
-        at_ms=now_ms if body.open in (None, "now", "on_arrival") else at_ms(str(body.open)),
+        at_ms=_instant(body, now_ms),
         limit=body.limit,
         only_open=body.open is not None,
         services=tuple(body.services),
@@ -126,11 +126,17 @@ def question_of(body: NearestIn | ServingIn, now_ms: int) -> Question:
 
 
 def nearest_question(body: NearestIn, now_ms: int) -> Question:
-    """The same with all that the nearest may be asked."""
+    """The same of all that the nearest may be asked."""
     on_arrival = body.open == "on_arrival"
     if body.speed_kmh is not None and not on_arrival:
         raise Invalid("goes with open: on_arrival", "speed_kmh")
-    return question_of(body, now_ms)._replace(
+    return Question(
+        *_wgs84(body),
+        at_ms=_instant(body, now_ms),
+        limit=body.limit,
+        only_open=body.open is not None,
+        services=tuple(body.services),
+        fields=shown(body.fields),
         max_distance_m=body.max_distance_m,
         min_distance_m=body.min_distance_m,
         speed_kmh=(body.speed_kmh or DEFAULT_SPEED_KMH) if on_arrival else None,
@@ -143,6 +149,10 @@ def nearest_question(body: NearestIn, now_ms: int) -> Question:
             without_tags=tuple(body.without_tags.items()),
         ),
     )
+
+
+def _instant(body: NearestIn | ServingIn, now_ms: int) -> int:
+    return now_ms if body.open in (None, "now", "on_arrival") else at_ms(str(body.open))
 
 
 def _wgs84(body: NearestIn | ServingIn) -> tuple[float, float]:

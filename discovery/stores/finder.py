@@ -1,7 +1,6 @@
 """The stores that fit a question, nearest first: exact, with what they must have, open when asked so, page by page."""
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +42,10 @@ def page(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> Fou
     check_question(question)
     if question.after is not None:
         question = question._replace(at_ms=question.after.at_ms)
-    far = np.inf if question.max_distance_m is None else question.max_distance_m
     near, seen = question.min_distance_m, 0
     if question.after is not None:
         near, seen = max(near, question.after.distance_m), question.after.seen
-    fitting = list(islice(_fitting(stores, question, zones, near, far), seen, seen + question.limit + 1))
+    fitting = _fitting(stores, question, zones, near, _far(question), seen + question.limit + 1)[seen:]
     hits = [_hit(stores, question, *one) for one in fitting[: question.limit]]
     if len(fitting) <= question.limit:
         return Found(hits, None)
@@ -61,8 +59,7 @@ def page(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> Fou
 def fallback(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> list[Hit]:
     """For a question that found nothing: the nearest that fit but for the distance."""
     check_question(question)
-    fitting = islice(_fitting(stores, question, zones, 0.0, np.inf), question.limit)
-    return [_hit(stores, question, *one) for one in fitting]
+    return [_hit(stores, question, *one) for one in _fitting(stores, question, zones, 0.0, np.inf, question.limit)]
 
 
 def answer(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES, seal: Seal | None = None) -> bytes:
@@ -113,18 +110,26 @@ def _collection(stores: StoreSet, hits: list[Hit], question: Question, more: dic
     return collection([feature_of(stores, hit, question) for hit in hits], more)
 
 
+def _far(question: Question) -> float:
+    return np.inf if question.max_distance_m is None else question.max_distance_m
+
+
 def _fitting(
-    stores: StoreSet, question: Question, zones: ZoneSet, near: float, far: float
-) -> Iterator[tuple[int, float]]:
+    stores: StoreSet, question: Question, zones: ZoneSet, near: float, far: float, count: int
+) -> list[tuple[int, float]]:
+    """The first ``count`` that fit, as (row, metres)."""
     fit = _filter(stores, question, zones)
+    found: list[tuple[int, float]] = []
     if fit is None:
-        return
-    ring = Ring(question.lat, question.lon, near, far)
+        return found
     checks = question.only_open and (question.speed_kmh is not None or question.at_ms not in stores.windows)
-    for rows, distances_m in rising(stores, ring, fit, question.limit + 1):
+    for rows, distances_m in rising(stores, Ring(question.lat, question.lon, near, far), fit, count):
         if checks:
             rows, distances_m = _open_ones(stores, question, rows, distances_m)
-        yield from zip(rows.tolist(), distances_m.tolist(), strict=True)
+        found += zip(rows.tolist(), distances_m.tolist(), strict=True)
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
 def _filter(stores: StoreSet, question: Question, zones: ZoneSet) -> Filter | None:
@@ -144,9 +149,9 @@ def filter_of_anywhere(stores: StoreSet, question: Question) -> Filter | None:
 
 
 def _hit(stores: StoreSet, question: Question, row: int, distance_m: float) -> Hit:
-    at_ms = question.instant_ms(distance_m)
-    state = stores.hours.state_at(int(stores.hours_rows[row]), at_ms)
-    bearing = bearing_deg(question.lat, question.lon, float(stores.lats[row]), float(stores.lons[row]))
+    at_ms = question.at_ms if question.speed_kmh is None else question.instant_ms(distance_m)
+    state = stores.hours.state_at(stores.hours_rows.item(row), at_ms)
+    bearing = bearing_deg(question.lat, question.lon, stores.lats.item(row), stores.lons.item(row))
     return Hit(row, distance_m, bearing, state, at_ms)
 
 

@@ -64,7 +64,9 @@ class Question(NamedTuple):
 
     def all_wanted(self) -> Wanted:
         """``wanted``, with ``services`` among it."""
-        return self.wanted._replace(services=(*self.services, *self.wanted.services))
+        if not self.services:
+            return self.wanted
+        return Wanted((*self.services, *self.wanted.services), *self.wanted[1:])
 
     def instant_ms(self, distance_m: float) -> int:
         """When somebody who leaves at ``at_ms`` is so far away."""

@@ -33,7 +33,7 @@ class Blob:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> bytes:
-        return bytes(self.data[int(self.offsets[index]) : int(self.offsets[index + 1])])
+        return bytes(self.data[self.offsets.item(index) : self.offsets.item(index + 1)])
 
     @staticmethod
     def of(parts: Sequence[bytes]) -> "Blob":
@@ -159,7 +159,7 @@ class StoreSet:
 
     def feature_with(self, row: int, properties: bytes) -> bytes:
         """GeoJSON Feature of a row with these properties."""
-        point = orjson.dumps([float(self.lons[row]), float(self.lats[row])])
+        point = orjson.dumps([self.lons.item(row), self.lats.item(row)])
         return b'{"type":"Feature","id":"%b","geometry":{"type":"Point","coordinates":%b},"properties":%b}' % (
             self.ids[row],  # an id holds nothing that JSON escapes
             point,
