@@ -79,10 +79,17 @@ def _check_size(polygons: Sequence[Any]) -> None:
 
 def _polygon(rings: Sequence[Sequence[Any]], repaired: list[str]) -> Polygon:
     outer, *holes = (_ring(ring, repaired) for ring in rings)
-    # A hole that was unrolled another way round the globe than the ring around it belongs beside that ring.
-    middle = float(outer[:, 0].mean())
-    moved = [hole - [360.0 * round((float(hole[:, 0].mean()) - middle) / 360.0), 0.0] for hole in holes]
-    return Polygon(outer, moved)
+    return Polygon(outer, [_turned_into(outer, hole) for hole in holes])
+
+
+def _turned_into(outer: NDArray[np.float64], hole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A hole that was unrolled another way round the globe than the ring around it is put where that ring is."""
+    west, east = outer[:, 0].min(), outer[:, 0].max()
+    for turn in (0.0, -360.0, 360.0):
+        moved = hole + np.array([turn, 0.0])
+        if west <= moved[:, 0].min() and moved[:, 0].max() <= east:
+            return moved
+    return hole - [360.0 * round((float(hole[:, 0].mean()) - float(outer[:, 0].mean())) / 360.0), 0.0]
 
 
 def _ring(positions: Sequence[Any], repaired: list[str]) -> NDArray[np.float64]:
