@@ -86,7 +86,7 @@ def _turned_into(outer: NDArray[np.float64], hole: NDArray[np.float64]) -> NDArr
     """A hole that was unrolled another way round the globe than the ring around it is put where that ring is."""
     west, east = outer[:, 0].min(), outer[:, 0].max()
     for turn in (0.0, -360.0, 360.0):
-        moved = hole + np.array([turn, 0.0])
+        moved: NDArray[np.float64] = hole + np.array([turn, 0.0])
         if west <= moved[:, 0].min() and moved[:, 0].max() <= east:
             return moved
     return hole - [360.0 * round((float(hole[:, 0].mean()) - float(outer[:, 0].mean())) / 360.0), 0.0]
