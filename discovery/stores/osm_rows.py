@@ -27,7 +27,7 @@ _DROPPED = re.compile(
 _SERVICES = """atm air_conditioning car_wash changing_table compressed_air cash_in delivery drive_in drive_through
     indoor_seating outdoor_seating parking reservation self_checkout self_service takeaway toilets wheelchair
 """
-_WIFI = frozenset({"yes", "wlan", "wifi"})
+_WIFI = ("yes", "wlan", "wifi")  # not a set: a tag of a file may be anything, and not hashable
 _ELEMENTS = {"node": "n", "way": "w", "relation": "r"}
 _ID = re.compile(r"(node|way|relation)/(\d+)")
 
@@ -45,7 +45,8 @@ def osm_id(given: str) -> str:
 
 def is_element(record: Mapping[str, Any]) -> bool:
     """Whether ``record`` is an element of Overpass."""
-    return record.get("type") in _ELEMENTS and "id" in record
+    kind = record.get("type")
+    return isinstance(kind, str) and kind in _ELEMENTS and "id" in record
 
 
 def element_row(number: int, element: Mapping[str, Any], findings: Findings) -> Row | None:

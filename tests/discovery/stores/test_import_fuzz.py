@@ -45,6 +45,20 @@ class JsonMaker:
         ("id", "lat", "lon", "tags", "center", "bounds", "type"),
         *(("@type", "geo", "latitude", "longitude", "address", "openingHours", "openingHoursSpecification", "name"),),
         *(("storeId", "location", "openingHours", "contact", "address", "types", "tags", "userProperties"),),
+        *(
+            (
+                "addr:street",
+                "addr:housenumber",
+                "internet_access",
+                "opening_hours",
+                "name",
+                "ref",
+                "@spider",
+                "takeaway",
+            ),
+        ),
+        *(("minlat", "maxlat", "minlon", "maxlon", "lat", "lon", "lng", "latitude", "longitude", "coordinates"),),
+        *(("streetAddress", "addressCountry", "postalCode", "lines", "countryCode", "city", "@graph", "item"),),
         ("usual", "special", "timezone", "1", "default", "start", "end", "opens", "closes", "dayOfWeek"),
         tuple(COLUMN_NAMES),
     ]
