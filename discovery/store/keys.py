@@ -272,8 +272,8 @@ def demand_key(day: int) -> str:
 
 
 def demand_days(brand: str) -> str:
-    """Hash. ``closed``: the last UTC day that takes no more searches; each day that has some and is not published. No
-    TTL."""
+    """Hash. ``closed``: the last UTC day that takes no more searches; each day that has some and is not published.
+    No TTL."""
     return f"{{b:{brand}}}:demand-days"
 
 
