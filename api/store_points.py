@@ -123,7 +123,7 @@ class _ParquetSink(_Whole):
         try:
             arrow, self._csv, self._parquet = map(import_module, ("pyarrow", "pyarrow.csv", "pyarrow.parquet"))
         except ImportError:
-            raise Failed("Parquet needs pyarrow: pip install 'nearhive[parquet]', or write .csv") from None
+            raise Failed("Parquet needs pyarrow: pip install pyarrow, or write .csv") from None
         self._arrow: Any = arrow
         self._writer: Any = None
         return self

@@ -240,7 +240,7 @@ def test_no_points_and_no_pyarrow_leave_no_file(tmp_path: Path, monkeypatch: pyt
                 nearest_of_file(client, "/x", file, tmp_path / name, 5)
     file.write_text("id,lat,lon\np,1,1\n")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(Failed, match="pip install 'nearhive"):
+    with pytest.raises(Failed, match="pip install pyarrow"):
         nearest_of_file(client, "/x", file, tmp_path / "out.parquet", 5)
     assert os.listdir(tmp_path) == ["points.csv"]
 
