@@ -1,12 +1,15 @@
 """Imports over HTTP beyond a plain replacement: merge, one store, export, other media types."""
 
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.discovery.stores.test_hours_and_zones_fuzz import ZoneMaker
+from tests.discovery.stores.test_import_fuzz import JsonMaker
 from tests.world import World
 
 BRAND = "/v1/brands/acme"
@@ -79,3 +82,29 @@ async def test_a_file_of_errors_removes_nothing(shop: httpx2.AsyncClient) -> Non
         {"row": 2, "field": "lat", "message": "not a number of degrees such as 48.8566"},
     ]
     assert len((await shop.get(f"{BRAND}/export")).json()["features"]) == 2
+
+
+async def test_bodies_at_random_are_taken_or_refused_by_row_and_field(
+    shop: httpx2.AsyncClient, seed: int, scale: int
+) -> None:
+    """Files, stores, zones and questions: no 500, and each refusal names what it refuses."""
+    draw = random.Random(seed)
+    make, shapes = JsonMaker(draw), ZoneMaker(draw)
+    assert counts(await send(shop, "PUT", CSV, "text/csv")) == (2, 0, 0, 0)
+    for turn in range(25 * scale):
+        records = [make.record() for _ in range(draw.randrange(4))]
+        query = draw.choice(["?dry_run=true", "?dry_run=true&on_error=skip"])
+        asked = [
+            ("PATCH", f"stores{query}", records, draw.choice(["application/json", "application/geo+json"])),
+            ("PUT", f"stores/s{turn % 3}", draw.choice([make.record(), {**FEATURE, "properties": make.value(2)}]), ""),
+            ("PUT", "stores/a/zone", shapes.zone(), ""),
+            ("POST", "stores/nearest", draw.choice([make.value(2), {"lat": 1, "lon": 1, "tags": make.value(2)}]), ""),
+        ]
+        for method, path, body, kind in asked:
+            headers = {"Content-Type": kind or "application/json"}
+            answer = await shop.request(method, f"{BRAND}/{path}", content=json.dumps(body), headers=headers)
+            assert answer.status_code in (200, 400, 422), (answer.status_code, path, body)
+            if answer.status_code == 422:
+                found = answer.json()
+                assert found.get("errors") or found.get("rejected"), (found, body)
+                assert all(row["message"] for row in found.get("errors") or found["rejected"])
