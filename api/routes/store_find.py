@@ -62,14 +62,13 @@ class SuggestionsOut(BaseModel):
     responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
 )
 @body_limit(LIST_BODY)
-async def post_nearest(
-    request: Request, brand: BrandPath, body: NearestIn, access: BrandReader, hive: StoreHive
-) -> Response:
+async def post_nearest(request: Request, brand: BrandPath, body: NearestIn, access: BrandReader) -> Response:
     """The nearest stores of one point, nearest first. Where none is inside, `fallback` has the nearest outside.
 
     With `points` the answer is `{results: [{id, stores}]}`, or CSV for `Accept: text/csv`; that and `explain` take the
     brand's secret key.
     """
+    hive: Hive = request.app.state.hive  # as a dependency it would cost more than the search
     if body.explain or body.points is not None:
         require_secret(access)
     if body.points is not None:

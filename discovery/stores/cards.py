@@ -45,7 +45,8 @@ def listed_feature(stores: StoreSet, row: int, fields: frozenset[str] | None) ->
 
 def _picked(stores: StoreSet, row: int, fields: frozenset[str], added: Mapping[str, Any]) -> bytes:
     card = {**orjson.loads(stores.cards[row]), **added}
-    return stores.feature_with(row, orjson.dumps({name: value for name, value in card.items() if name in fields}))
+    shown = orjson.dumps({name: value for name, value in card.items() if name in fields})
+    return stores.feature_with(row, shown[:-1])
 
 
 def _added(hit: Hit, question: Question) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from discovery.stores.card_index import CardIndex
@@ -155,15 +154,16 @@ class StoreSet:
 
     def feature(self, row: int, more: bytes = b"") -> bytes:
         """GeoJSON Feature of a row. ``more``: further members of ``properties``, each with a comma before it."""
-        return self.feature_with(row, b"%b%b}" % (self.cards[row][:-1], more))
+        return self.feature_with(row, self.cards[row][:-1], more)
 
-    def feature_with(self, row: int, properties: bytes) -> bytes:
-        """GeoJSON Feature of a row with these properties."""
-        point = orjson.dumps([self.lons.item(row), self.lats.item(row)])
-        return b'{"type":"Feature","id":"%b","geometry":{"type":"Point","coordinates":%b},"properties":%b}' % (
+    def feature_with(self, row: int, properties: bytes, more: bytes = b"") -> bytes:
+        """GeoJSON Feature of a row with these properties, a JSON object without its last brace, and ``more``."""
+        return b'{"type":"Feature","id":"%b","geometry":{"type":"Point","coordinates":[%a,%a]},"properties":%b%b}}' % (
             self.ids[row],  # an id holds nothing that JSON escapes
-            point,
+            self.lons.item(row),
+            self.lats.item(row),
             properties,
+            more,
         )
 
     def is_same(self, row: int, other: "StoreSet", other_row: int) -> bool:
