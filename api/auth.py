@@ -28,8 +28,9 @@ _ID = re.compile(ID_PATTERN)
 _TOKEN_MAX = 4096
 _CACHE_SIZE = 8192
 _BEARER = 'Bearer realm="nearhive"'
+_KEY_PREFIXES = {"secret": "nh_sk_", "publishable": "nh_pk_"}
 _SCOPES = (("/v1/app/", "app"), ("/v1/brands/", "brands"), ("/v1/moderation/", "moderation"))
-_API_KEY = 'ApiKey realm="nearhive", header="X-API-Key"'
+API_KEY = 'ApiKey realm="nearhive", header="X-API-Key"'
 # Headers that ask for another key, or for rules that we do not know (RFC 8725, 3.10; RFC 7515, 4.1.11).
 _KEY_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
 _CHECKS: Any = {
@@ -60,10 +61,13 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class BrandAccess:
-    """The operator or the brand itself; ``by_operator`` says which."""
+    """The operator, or the brand by one of its keys; ``by_operator`` says which. ``key_id``: '' of the operator;
+    ``publishable``: the key stands in a page, and everybody may read it there."""
 
     brand: str
     by_operator: bool
+    key_id: str = ""
+    publishable: bool = False
 
 
 class TokenRefused(Exception):
@@ -184,7 +188,7 @@ def _key(request: Request) -> str:
         return key
     if "authorization" in request.headers:
         raise Forbidden("This route takes X-API-Key, not an end user's token.")
-    raise Unauthorized(_API_KEY)
+    raise Unauthorized(API_KEY)
 
 
 async def _current_user(request: Request) -> Caller:
@@ -212,7 +216,7 @@ async def _operator(request: Request) -> Operator:
         return found
     if key.startswith(("nh_sk_", "nh_pk_")):
         raise Forbidden("This route takes the operator's key, not a brand's.")
-    raise Unauthorized(_API_KEY)
+    raise Unauthorized(API_KEY)
 
 
 async def _brand_access(request: Request) -> BrandAccess:
@@ -220,18 +224,27 @@ async def _brand_access(request: Request) -> BrandAccess:
     key, brand = _key(request), request.path_params["brand"]
     if _operator_of(request, key) is not None:
         return BrandAccess(brand, by_operator=True)
-    may_be_key = key.startswith("nh_sk_") and _ID.fullmatch(brand) is not None
-    if may_be_key and await _brand_knows(request.app.state.hive.stores, brand, key):
-        return BrandAccess(brand, by_operator=False)
-    raise Unauthorized(_API_KEY)
+    key_id, _ = await brand_key(request, brand, key, "secret")
+    return BrandAccess(brand, by_operator=False, key_id=key_id)
 
 
-async def _brand_knows(stores: Any, brand: str, key: str) -> bool:
-    """Before a no, look once into the state: another worker may have made the key a moment ago."""
-    if stores.key_allows(brand, key):
-        return True
-    await stores.look_again(brand)
-    return bool(stores.key_allows(brand, key))
+async def brand_key(request: Request, brand: str, key: str, kind: str) -> tuple[str, Any]:
+    """Id and ``BrandKey`` of a live key of that kind, the request counted. Raises ``Unauthorized``, ``QuotaExceeded``.
+
+    Before a no, one look into the state: another worker may have made the key a moment ago.
+    """
+    stores: Any = request.app.state.hive.stores
+    if not key.startswith(_KEY_PREFIXES[kind]) or _ID.fullmatch(brand) is None:
+        raise Unauthorized(API_KEY)
+    found = stores.catalogue.find_key(brand, key, kind)
+    if found is None:
+        await stores.look_again(brand)
+        found = stores.catalogue.find_key(brand, key, kind)
+    if found is None:
+        raise Unauthorized(API_KEY)
+    key_id, known = found
+    stores.usage.charge(brand, key_id, known.quota_per_day)
+    return key_id, known
 
 
 current_user = guard(_current_user)

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from api.cli_options import FAILED, HERE, REFUSED, AdminKey, BrandName, Url, brand_path, client_of
 from api.state_cli import state_app
+from api.stores_cli import stores_app
 
 if TYPE_CHECKING:
-    from api.operator_client import OperatorClient
     from api.settings import Settings
     from api.supervisor import DemoContext, Running, WorkerContext
 
-REFUSED = 2
-FAILED = 1
-
 _WIDTH = 100
-_SHOWN_ROWS = 20
 _PATIENCE_S = 2.0  # loading compiled kernels takes less
 
 app = typer.Typer(
@@ -31,15 +28,9 @@ app = typer.Typer(
     help="Nearhive: shake, radar, drift bottle and a store finder. Settings are NEARHIVE_… variables.",
 )
 brand_app = typer.Typer(no_args_is_help=True, help="Brands and their keys.")
-stores_app = typer.Typer(no_args_is_help=True, help="Stores of a brand.")
 app.add_typer(brand_app, name="brand")
 app.add_typer(stores_app, name="stores")
 app.add_typer(state_app, name="state")
-
-Url = Annotated[str, typer.Option("--url", help="Where the service is.")]
-AdminKey = Annotated[str, typer.Option("--admin-key", help="Operator key; else NEARHIVE_ADMIN_KEY, else DATA_DIR's.")]
-BrandName = Annotated[str, typer.Argument(metavar="BRAND", help="The brand's id.")]
-HERE = "http://127.0.0.1:8000"
 
 
 def main() -> None:
@@ -58,12 +49,6 @@ def main() -> None:
 def _end(message: str, status: int) -> NoReturn:
     print(f"nearhive: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def _client(url: str, admin_key: str) -> "OperatorClient":
-    from api.operator_client import OperatorClient, operator_key
-
-    return OperatorClient(url, operator_key(admin_key))
 
 
 # --- serve ---
@@ -276,7 +261,7 @@ def _shown(value: object, default: str) -> str:
     return re.sub(r"//[^@/]*@", "//…@", text)
 
 
-# --- brand, stores ---
+# --- brand ---
 
 
 @brand_app.command("add")
@@ -289,7 +274,7 @@ def brand_add(
 ) -> None:
     """Create BRAND, or change its name and website."""
     body = {"name": name or brand, **({"website": website} if website else {})}
-    answer = _client(url, admin_key).call("PUT", _brand_path(brand), body=body)
+    answer = client_of(url, admin_key).call("PUT", brand_path(brand), body=body)
     print(f"{answer['brand']}: {answer['name']}")
 
 
@@ -297,79 +282,38 @@ def brand_add(
 def brand_key(
     brand: BrandName,
     kind: Annotated[Literal["secret", "publishable"], typer.Option(help="What the key may do.")] = "secret",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Of pages that a publishable key is for; may be given more than once.")
+    ] = None,
+    quota_per_day: Annotated[int | None, typer.Option(min=1, help="Most requests in a UTC day; else no limit.")] = None,
     url: Url = HERE,
     admin_key: AdminKey = "",
 ) -> None:
-    """Make a key of BRAND and print it: it is shown this once."""
-    print(_client(url, admin_key).call("POST", f"{_brand_path(brand)}/keys", body={"kind": kind})["key"])
+    """Make a key of BRAND and print it: it is shown this once. Two of a kind live at once."""
+    body = {"kind": kind, "origins": origin or [], "quota_per_day": quota_per_day}
+    print(client_of(url, admin_key).call("POST", f"{brand_path(brand)}/keys", body=body)["key"])
 
 
-def _brand_path(brand: str) -> str:
+@brand_app.command("keys")
+def brand_keys(brand: BrandName, url: Url = HERE, admin_key: AdminKey = "") -> None:
+    """List the live keys of BRAND: id, kind, requests of the last 31 days, quota, origins."""
+    for key in client_of(url, admin_key).call("GET", f"{brand_path(brand)}/keys")["keys"]:
+        requests = sum(day["requests"] for day in key["usage"])
+        quota = f"{key['quota_per_day']:,} a day" if key["quota_per_day"] else "no quota"
+        print("  ".join([key["key_id"], key["kind"], f"{requests:,} requests", quota, *key["origins"]]))
+
+
+@brand_app.command("revoke")
+def brand_revoke(
+    brand: BrandName,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As `nearhive brand keys` lists it.")],
+    url: Url = HERE,
+    admin_key: AdminKey = "",
+) -> None:
+    """End a key of BRAND: nobody can use it when this returns."""
     from urllib.parse import quote
 
-    return f"/v1/brands/{quote(brand, safe='')}"
-
-
-@stores_app.command("import")
-def stores_import(
-    brand: BrandName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
-    on_error: Annotated[Literal["refuse", "skip"], typer.Option(help="What a rejected row does.")] = "refuse",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only.")] = False,
-    url: Url = HERE,
-    admin_key: AdminKey = "",
-) -> None:
-    """Replace the stores of BRAND by FILE: .csv, .geojson or .json, each also with .gz."""
-    from api.failed import Failed
-    from api.store_files import chunks_of, media_type_of
-
-    media_type = media_type_of(file)
-    if media_type is None:
-        _end(f"{file.name}: must end in .csv, .geojson or .json, perhaps followed by .gz", REFUSED)
-    query = {"on_error": on_error, "dry_run": str(dry_run).lower()}
-    client, path = _client(url, admin_key), f"{_brand_path(brand)}/stores"
-    try:
-        report = client.call("PUT", path, content=chunks_of(file), media_type=media_type, query=query)
-    except Failed as failure:
-        _print_rows("rejected", failure.problem.get("rejected"), sys.stderr)
-        raise
-    _print_report(brand, report, dry_run)
-
-
-def _print_report(brand: str, report: dict[str, Any], dry_run: bool) -> None:
-    counts = ", ".join(f"{report[name]:,} {name}" for name in ("added", "changed", "removed", "unchanged"))
-    found = f"{len(report['rejected']):,} rejected, {len(report['warnings']):,} warnings"
-    print(f"{brand}{' (dry run, nothing was changed)' if dry_run else ''}: {counts}; {found}")
-    for name in ("rejected", "warnings"):
-        _print_rows(name, report[name], sys.stdout)
-
-
-def _print_rows(name: str, rows: list[dict[str, Any]] | None, file: Any) -> None:
-    if not rows:
-        return
-    print(f"{name}:", file=file)
-    for row in rows[:_SHOWN_ROWS]:
-        field = f"{row['field']}: " if row["field"] else ""
-        print(f"  row {row['row']}: {field}{row['message']}", file=file)
-    if len(rows) > _SHOWN_ROWS:
-        print(f"  and {len(rows) - _SHOWN_ROWS:,} more", file=file)
-
-
-@stores_app.command("nearest")
-def stores_nearest(
-    brand: BrandName,
-    lat: Annotated[float, typer.Option(min=-90, max=90)],
-    lon: Annotated[float, typer.Option(min=-180, max=180)],
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
-    url: Url = HERE,
-    admin_key: AdminKey = "",
-) -> None:
-    """Print the nearest stores of BRAND: distance, bearing, hours, id, name."""
-    body = {"lat": lat, "lon": lon, "limit": limit}
-    for feature in _client(url, admin_key).call("POST", f"{_brand_path(brand)}/stores/nearest", body=body)["features"]:
-        shown = feature["properties"]
-        place = f"{shown['distance_m'] / 1000:9.3f} km {shown['bearing_deg']:4.0f}°"
-        print(f"{place}  {shown['open']['state']:8}{feature['id']}  {shown['name']}")
+    client_of(url, admin_key).call("DELETE", f"{brand_path(brand)}/keys/{quote(key_id, safe='')}")
 
 
 # --- doctor ---
@@ -386,7 +330,7 @@ def doctor(
 
     from api.doctor import healthy, report
 
-    client = _client(url, admin_key)
+    client = client_of(url, admin_key)
     status = client.call("GET", "/v1/app/status")
     print(json.dumps(status, indent=2) if as_json else report(client.url, status))
     sys.exit(0 if healthy(status) else FAILED)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import HeadersTooLarge, NotReady, TooLarge, problem_response, refused_response
 from .metrics import Metrics
+from .publishable import ORIGIN_NOTED
 from .strict_json import IMPORT_BODY, LIST_BODY
 
 HEADERS_MAX = 16 * 1024
@@ -19,6 +20,7 @@ CLIENT_GONE = 499  # in the log and the metrics only: nobody is left to read an 
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _STORE_IMPORT = re.compile(r"/v1/brands/[^/]+/stores")
+_EXPOSED = (b"access-control-expose-headers", b"ETag, Retry-After, X-Request-Id")
 _log = structlog.get_logger("api.access")
 
 
@@ -62,6 +64,8 @@ class _Exchange:
         if self.scope["app"].state.draining:
             headers.append((b"connection", b"close"))
         headers.append((b"x-content-type-options", b"nosniff"))
+        if (origin := self.scope.get(ORIGIN_NOTED)) is not None:
+            headers += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin"), _EXPOSED]
         if self.scope["path"].startswith("/v1/") and not any(name == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-store"))
         return headers

@@ -15,11 +15,17 @@ from starlette.staticfiles import StaticFiles
 
 from .auth import brand_access, current_user, operator
 from .problem_table import PROBLEMS
+from .publishable import brand_reader
 
 ASSETS = "/docs/assets"
 _STATIC = Path(fastapi_offline.__file__).parent / "static"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
-_SECURITY_OF = {current_user: "user_token", operator: "operator_key", brand_access: "brand_or_operator_key"}
+_SECURITY_OF = {
+    current_user: "user_token",
+    operator: "operator_key",
+    brand_access: "brand_or_operator_key",
+    brand_reader: "any_brand_or_operator_key",
+}
 _SCHEMES = {
     "user_token": {
         "type": "http",
@@ -33,6 +39,13 @@ _SCHEMES = {
         "in": "header",
         "name": "X-API-Key",
         "description": "The brand's secret key (nh_sk_…) or the operator's key.",
+    },
+    "any_brand_or_operator_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "A key of the brand, secret (nh_sk_…) or publishable (nh_pk_…, from the origins that it was "
+        "made for; with GET also as ?key=), or the operator's key.",
     },
 }
 _PROBLEM_SCHEMA: dict[str, Any] = {

@@ -32,7 +32,7 @@ class OperatorClient:
         media_type: str = "",
         query: dict[str, str] | None = None,
     ) -> Any:
-        """The JSON answer. Raises Failed for everything else."""
+        """The JSON answer, None where there is none. Raises Failed for everything else."""
         headers = {"X-API-Key": self._key, **({"Content-Type": media_type} if media_type else {})}
         here = urlsplit(self.url).hostname in _LOOPBACK  # a proxy of the environment cannot reach our own machine
         try:
@@ -42,8 +42,36 @@ class OperatorClient:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise Failed(_unreachable(self.url, error)) from None
         if answer.is_success:
-            return answer.json()
+            return answer.json() if answer.content else None
         raise _refused(answer)
+
+    def post_csv(self, path: str, content: bytes, query: dict[str, str]) -> bytes:
+        """The answer to a CSV, as it is. Raises Failed."""
+        headers = {"X-API-Key": self._key, "Content-Type": "text/csv", "Accept": "text/csv"}
+        here = urlsplit(self.url).hostname in _LOOPBACK
+        try:
+            with httpx.Client(timeout=_TIMEOUT, trust_env=not here) as client:
+                answer = client.post(self.url + path, headers=headers, content=content, params=query)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise Failed(_unreachable(self.url, error)) from None
+        if answer.is_success:
+            return answer.content
+        raise _refused(answer)
+
+    def download(self, path: str, query: dict[str, str]) -> Iterator[bytes]:
+        """The body of an answer, as it comes. Raises Failed for a refusal, and when it breaks off."""
+        here = urlsplit(self.url).hostname in _LOOPBACK
+        try:
+            with (
+                httpx.Client(timeout=_TIMEOUT, trust_env=not here) as client,
+                client.stream("GET", self.url + path, headers={"X-API-Key": self._key}, params=query) as answer,
+            ):
+                if not answer.is_success:
+                    answer.read()
+                    raise _refused(answer)
+                yield from answer.iter_bytes()
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise Failed(_unreachable(self.url, error)) from None
 
 
 def operator_key(given: str) -> str:

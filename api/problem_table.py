@@ -74,6 +74,13 @@ _ROWS = (
         "Use an end user's token for /v1/me and the features, the operator's or the brand's key for the rest.",
     ),
     Problem(
+        "origin_not_allowed",
+        403,
+        "Not from this origin",
+        "A publishable key is for pages of the origins that it was made for; this request named another, or none.",
+        "Have the operator make a key with the page's origin. Servers use the brand's secret key.",
+    ),
+    Problem(
         "adults_only",
         403,
         "For adults only",
@@ -200,13 +207,6 @@ _ROWS = (
         "Not valid",
         "The request is readable, but a value, a field or a parameter is not allowed; errors names each of them.",
         "Correct the named fields. Unknown fields and parameters are refused, never ignored.",
-    ),
-    Problem(
-        "not_available",
-        422,
-        "Not available in this version",
-        "The contract has it, this version of the service does not.",
-        "Leave it out for now.",
     ),
     Problem(
         "content_refused",

@@ -93,6 +93,12 @@ class Settings(BaseSettings):
         False,
         description="on|off: strangers see coarser cells where few people live, by a table made of GeoNames at start.",
     )
+    client_address_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]{0,64}$",
+        description="Header in which a proxy of yours says who calls, as X-Forwarded-For (its last address counts): "
+        "by it the searchers of a brand's demand are told apart. Empty: the address of the connection.",
+    )
     speed_limit: Switch = Field(
         True,
         description="on|off: refuse moves between cells faster than 80 m/s, but one a day. The demo has it off.",

@@ -18,12 +18,6 @@ class Invalid(Refused):
     code = "invalid"
 
 
-class NotAvailable(Invalid):
-    """A feature of the contract that this version does not have yet."""
-
-    code = "not_available"
-
-
 class TooInaccurate(Invalid):
     """An accuracy worse than 600 m."""
 
@@ -171,6 +165,12 @@ class RequestsUsedUp(QuotaExceeded):
     """The caller asked as many people for a friendship as one may in a day."""
 
     code = "too_many_friend_requests"
+
+
+class OriginRefused(Refused):
+    """A publishable key, used by a page of an origin that it is not bound to."""
+
+    code = "origin_not_allowed"
 
 
 class ImportRefused(Refused):

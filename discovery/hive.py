@@ -54,8 +54,11 @@ from discovery.store.shard_lease import DEAD_S, VALID_S
 from discovery.store.world import keep_world, open_world
 from discovery.store.writer import Writer
 from discovery.stores.catalogue import Catalogue
+from discovery.stores.demand import Demand
+from discovery.stores.demand_days import DemandDays
 from discovery.stores.news import NEWS_SHARD, NewsPosition, StoreNews
 from discovery.stores.service import Stores
+from discovery.stores.tallying import tally
 from discovery.withheld import WithheldNow
 from geo.sparse import SparseAreas
 
@@ -154,9 +157,7 @@ class Hive:
             read_within_s=rules.quick_deadline_s,
         )
         self._offer_rights()
-        self.catalogue = Catalogue()
-        self.store_news = StoreNews(state, self.feeds, self.leases, self._load_stores)
-        self.stores = Stores(state, self.catalogue, self.store_news.announce, random_bytes)
+        self._offer_stores(random_bytes)
         self._reassertion = Reassertion(
             self.people,
             self.presence,
@@ -172,6 +173,13 @@ class Hive:
         self._held_for = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._housekeeping: Housekeeping | None = None
+
+    def _offer_stores(self, random_bytes: Callable[[int], bytes]) -> None:
+        self.catalogue = Catalogue()
+        self.store_news = StoreNews(self.state, self.feeds, self.leases, self._load_stores, self.catalogue.held)
+        self.stores = Stores(self.state, self.catalogue, self.store_news.announce, random_bytes, lambda: self.now_ms)
+        self.demand = Demand(self.state, lambda: self.now_ms, random_bytes)
+        self.demand_days = DemandDays(self.state, self.catalogue, lambda: self.now_ms)
 
     def _offer_people_features(self) -> None:
         """Positions and all that people do with each other by them."""
@@ -245,7 +253,7 @@ class Hive:
         await self.stores.load_all()
         await self.leases.renew()
         self.presence.keep_digests()
-        follow = self.feeds.follow, self._follow_shakes, self.leases.run, self._watch_for_a_move
+        follow = self.feeds.follow, self._follow_shakes, self.leases.run, self._watch_for_a_move, self._tally
         self._tasks = [asyncio.create_task(task()) for task in follow]
 
     def keep_house(self, epoch_ms: int) -> None:
@@ -285,7 +293,7 @@ class Hive:
         shakes = StreamKeeper(state, keys.SHAKE_TAG, worker, self.shake_feed, announced_ms, clock)
         trimmer = ShakeTrimmer(state, shakes, self.shake_feed)
         news = keepers[NEWS_SHARD]
-        return Housekeeping([*keepers, shakes], checkpointers, trimmer, news, self.stores.announce_forgotten)
+        return Housekeeping([*keepers, shakes], checkpointers, trimmer, news, self._keep_shops)
 
     async def followed(self) -> None:
         """Wait while the tasks of this worker run; raises what ended one (an entry that cannot be folded)."""
@@ -375,6 +383,14 @@ class Hive:
             with contextlib.suppress(StateAway, StateFault):
                 moved = await self.state.call("HGET", keys.world(), world_record.MOVED_TO)
                 self.state.refuse_changes(None if moved is None else "the state is moving to another server", LEASE)
+
+    async def _keep_shops(self) -> None:
+        """What the leader does for brands: news that nobody told, days of demand that are over."""
+        await self.stores.announce_forgotten()
+        await self.demand_days.publish()
+
+    async def _tally(self) -> None:
+        await tally([self.stores.usage.flush, self.demand.flush])
 
     # --- shakes ---
 

@@ -160,7 +160,7 @@ class ShakeTrimmer:
 
 
 class Housekeeping:
-    """The tasks of one worker. ``tell_forgotten`` is called by the leader of the news shard."""
+    """The tasks of one worker. ``keep_shops`` is called by the leader of the news shard."""
 
     def __init__(
         self,
@@ -168,13 +168,13 @@ class Housekeeping:
         checkpointers: list[Checkpointer],
         trimmer: ShakeTrimmer,
         news_keeper: StreamKeeper,
-        tell_forgotten: Callable[[], Awaitable[int]],
+        keep_shops: Callable[[], Awaitable[None]],
     ) -> None:
         self._keepers = keepers
         self._checkpointers = checkpointers
         self._trimmer = trimmer
         self._news_keeper = news_keeper
-        self._tell_forgotten = tell_forgotten
+        self._keep_shops = keep_shops
 
     async def run(self) -> None:
         """Until cancelled; then other workers may lead at once."""
@@ -193,7 +193,7 @@ class Housekeeping:
 
     async def _tell(self) -> None:
         if self._news_keeper.token is not None:
-            await self._tell_forgotten()
+            await self._keep_shops()
 
 
 async def _repeat(step: Callable[[], Awaitable[None]], pause_s: float) -> None:

@@ -98,6 +98,11 @@ def parents(cells: ArrayLike, resolution: int) -> Cells:
     return kept | np.uint64(resolution << _RESOLUTION_SHIFT | _unused_digits(resolution))
 
 
+def children(cell: int, resolution: int) -> Cells:
+    """All cells of a resolution, the cell's own or finer, that lie in a cell: uint64[n]."""
+    return np.array(h3_int.cell_to_children(_checked_cell(cell), _checked_resolution(resolution)), np.uint64)
+
+
 def _unused_digits(resolution: int) -> int:
     """All digits finer than a resolution, set to 7."""
     return (1 << _DIGIT_BITS * (MAX_RESOLUTION - resolution)) - 1

@@ -37,6 +37,15 @@ def bearing_deg(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
     return bearing
 
 
+def bearings_deg(lats1: Floats, lons1: Floats, lats2: Floats, lons2: Floats) -> Floats:
+    """``bearing_deg`` of n pairs of points, f64[n] each; equal to it within 1e-9 degrees."""
+    north1, north2, east = np.radians(lats1), np.radians(lats2), np.radians(lons2 - lons1)
+    x = np.sin(east) * np.cos(north2)
+    y = np.cos(north1) * np.sin(north2) - np.sin(north1) * np.cos(north2) * np.cos(east)
+    bearings: Floats = np.where((lats1 == lats2) & (lons1 == lons2), 0.0, np.degrees(np.arctan2(x, y)) % 360.0)
+    return np.where(bearings >= 360.0, 0.0, bearings)
+
+
 def unit_vectors(lats: ArrayLike, lons: ArrayLike) -> Floats:
     """Points of the unit sphere, f64[n, 3], of n latitudes and longitudes in degrees."""
     vectors: Floats = kernels.unit_vectors(*as_points(lats, lons))

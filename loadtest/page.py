@@ -15,7 +15,7 @@ where the peer is ours under another condition. Times depend on the machine, rat
 its answers are compared with brute force on a sample; one that differs ends the run.
 """
 
-_TITLES = {"engine": "The engine and its peers", "state": "The state core"}
+_TITLES = {"engine": "The engine and its peers", "state": "The state core", "finder": "The store finder over HTTP"}
 
 
 def write(report: Json, path: Path) -> None:

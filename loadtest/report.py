@@ -1,6 +1,6 @@
 """What the benchmarks share: rows with their goals, the table on the screen, and ``docs/benchmarks.json``.
 
-The file has two parts, ``engine`` and ``state``; a benchmark replaces its own part and keeps the other.
+The file has three parts, ``engine``, ``state`` and ``finder``; a benchmark replaces its own part and keeps the other.
 """
 
 import os
@@ -16,7 +16,7 @@ import orjson
 from loadtest import page
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.json"
-ENGINE, STATE = "engine", "state"
+ENGINE, STATE, FINDER = PARTS = ("engine", "state", "finder")
 _PACKAGES = ("nearhive", "numpy", "numba", "h3", "scipy", "redis")
 
 Row = dict[str, Any]
@@ -73,13 +73,13 @@ def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | 
     before = orjson.loads(out.read_bytes()) if out.exists() else {}
     others = [one for one in before.get("rows", []) if one.get("part", part) != part]
     mine = [one | {"part": part} for one in rows]
-    kept = {name: before[name] for name in (ENGINE, STATE) if name in before and name != part}
+    kept = {name: before[name] for name in PARTS if name in before and name != part}
     report = {
         "machine": machine(),
         "versions": _versions(more or {}, *kept.values()),
         "commit": commit(),
         "seed": seed,
-        "rows": [*mine, *others] if part == ENGINE else [*others, *mine],
+        "rows": sorted([*others, *mine], key=lambda one: PARTS.index(one["part"])),
         **kept,
         part: {"machine": machine(), "commit": commit(), "seed": seed} | (more or {}),
     }

@@ -69,10 +69,17 @@ class Connection:
     def close(self) -> None:
         self._writer.close()
 
-    async def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        within_s: float = ANSWER_S,
+    ) -> Answer:
         """Send one request (``body``: bytes as they are, else JSON) and read the answer."""
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self._lock, asyncio.timeout(ANSWER_S):
+        async with self._lock, asyncio.timeout(within_s):
             self._writer.write(_head(method, path, headers or {}, content if body is not None else None) + content)
             try:
                 return await self._read()

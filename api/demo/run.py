@@ -83,6 +83,13 @@ def brand_key(path: Path) -> str | None:
     return key if isinstance(key, str) else None
 
 
+async def _end_lost_keys(hive: Hive) -> None:
+    """The file with the key of an earlier run is gone, and a brand has two at most."""
+    for key_id, key in (await hive.stores.keys.of(shop.BRAND)).items():
+        if key.kind == "secret":
+            await hive.stores.keys.revoke(shop.BRAND, key_id)
+
+
 async def open_shop(hive: Hive, path: Path) -> None:
     """The demo brand with its stores, and a key of it in ``path``, where they are missing."""
     found = hive.catalogue.find(shop.BRAND)
@@ -94,6 +101,7 @@ async def open_shop(hive: Hive, path: Path) -> None:
         say(f"stores: {done.difference.added:,} simulated stores imported")
     kept = brand_key(path)
     if kept is None or not hive.stores.key_allows(shop.BRAND, kept):
+        await _end_lost_keys(hive)
         _, made = await hive.stores.new_key(shop.BRAND)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(path, {"brand": shop.BRAND, "brand_key": made})

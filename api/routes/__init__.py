@@ -25,12 +25,14 @@ from . import (
     blocks,
     bottles,
     brands,
+    demand,
     friends,
     me_settings,
     moderation,
     mutes,
     nearby,
     position,
+    preflight,
     privacy,
     radar,
     reports,
@@ -38,10 +40,15 @@ from . import (
     service,
     shakes,
     status,
+    store_find,
+    store_points,
+    store_zones,
     stores,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    store_points.router,  # before the next, whose address it shares: for CSV alone
+    store_find.router,  # first: the pages of shops ask it most, and routes are tried one by one
     service.router,
     privacy.router,
     position.router,
@@ -59,6 +66,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     status.router,
     brands.router,
     stores.router,
+    store_zones.router,
+    preflight.router,
+    demand.router,
 )
 """Every feature's router; a path with a fixed last part goes before one with ``{id}`` in that place."""
 

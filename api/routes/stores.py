@@ -1,56 +1,79 @@
-"""The store finder: import, one store, the nearest."""
+"""Whole store sets in and out, and one store put or removed."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
 from typing import Annotated, Any, BinaryIO, Literal
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from api.access import StoreHive
 from api.auth import BrandAdmin
-from api.dependencies import (
-    BrandPath,
-    IdPath,
-    Lat,
-    LatParam,
-    Limit,
-    Lon,
-    LonParam,
-    Metres,
-    MetresParam,
-    Model,
-    answer,
-    instant_ms,
-)
+from api.dependencies import BrandPath, IdPath, Model, answer
 from api.errors import UnsupportedMediaType
-from api.pagination import LimitParam
-from api.strict_json import IMPORT_BODY, StrictRoute, body_chunks, raw_body
-from discovery.errors import Invalid, NotAvailable, NotFound
+from api.strict_json import IMPORT_BODY, StrictRoute, body_chunks, body_limit, raw_body
+from discovery.errors import NotFound
 from discovery.hive import Hive
-from discovery.stores.finder import Question
+from discovery.stores.exporting import csv_pieces, geojson_pieces
+from discovery.stores.importers import MEDIA_TYPES
+from discovery.stores.store_set import StoreSet
 
-router = APIRouter(prefix="/v1/brands/{brand}/stores", tags=["stores"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/brands/{brand}", tags=["stores"], route_class=StrictRoute)
 
 GEOJSON = "application/geo+json"
-IMPORT_TYPES = ("text/csv", GEOJSON)
+STORE_BODY = 256 * 1024
+_EXPORTS: dict[str, tuple[str, Callable[[StoreSet], Iterator[bytes]]]] = {
+    "geojson": (GEOJSON, geojson_pieces),
+    "csv": ("text/csv; charset=utf-8", csv_pieces),
+}
+OnError = Literal["refuse", "skip"]
 
-Services = Annotated[list[Annotated[str, Field(strict=True, min_length=1, max_length=100)]], Field(max_length=64)]
-OpenText = Annotated[str, Field(strict=True, max_length=40, description="now, or an RFC 3339 time.")]
+
+class PointIn(Model):
+    """GeoJSON: longitude first."""
+
+    type: Literal["Point"]
+    coordinates: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=2, max_length=3)]
 
 
-class NearestIn(Model):
-    """Where to look from, and which stores count. The point is used and forgotten."""
+class StoreProperties(Model):
+    """The fields of a store, as `GET` shows them."""
 
-    lat: Lat
-    lon: Lon
-    limit: Limit = 5
-    max_distance_m: Metres | None = None
-    open: OpenText | None = None
-    services: Services = Field(default_factory=list)
+    store_id: str | None = None
+    name: str | None = None
+    address: str | None = None
+    city: str | None = None
+    country: str | None = None
+    postcode: str | None = None
+    phone: str | None = None
+    website: str | None = None
+    opening_hours: str | None = None
+    timezone: str | None = None
+    services: list[str] = Field(default_factory=list)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class StoreIn(Model):
+    """A store as a GeoJSON Feature."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "Feature",
+                    "geometry": {"type": "Point", "coordinates": [2.3522, 48.8566]},
+                    "properties": {"name": "Paris 1", "opening_hours": "Mo-Sa 09:00-19:00", "services": ["wifi"]},
+                }
+            ]
+        }
+    )
+
+    type: Literal["Feature"]
+    id: str | None = None
+    geometry: PointIn
+    properties: StoreProperties
 
 
 class ImportOut(BaseModel):
@@ -64,15 +87,7 @@ class ImportOut(BaseModel):
     warnings: list[dict[str, Any]]
 
 
-class FeatureCollection(BaseModel):
-    """GeoJSON; each Feature's `id` is the store_id, its properties also `distance_m`, `bearing_deg`, `open`."""
-
-    type: Literal["FeatureCollection"]
-    features: list[dict[str, Any]]
-    fallback: dict[str, Any] | None = None
-
-
-@router.put("", response_model=ImportOut)
+@router.put("/stores", response_model=ImportOut)
 @raw_body(IMPORT_BODY)
 async def put_stores(
     request: Request,
@@ -80,81 +95,74 @@ async def put_stores(
     _access: BrandAdmin,
     hive: StoreHive,
     dry_run: bool = False,
-    on_error: Literal["refuse", "skip"] = "refuse",
+    on_error: OnError = "refuse",
 ) -> Response:
-    """Replace the brand's stores by a `text/csv` or `application/geo+json` body. Until then the old set answers."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in IMPORT_TYPES:
-        raise UnsupportedMediaType("Send text/csv or application/geo+json.")
+    """Replace the brand's stores by a file: CSV, GeoJSON, or JSON of schema.org, Woosmap or Overpass.
+
+    Until the new set is in, the old one answers.
+    """
+    return await _import(request, brand, hive, on_error, dry_run=dry_run, merge=False)
+
+
+@router.patch("/stores", response_model=ImportOut)
+@raw_body(IMPORT_BODY)
+async def patch_stores(
+    request: Request,
+    brand: BrandPath,
+    _access: BrandAdmin,
+    hive: StoreHive,
+    dry_run: bool = False,
+    on_error: OnError = "refuse",
+) -> Response:
+    """Merge a file into the brand's stores: those of the same id are replaced, whole; the others stay."""
+    return await _import(request, brand, hive, on_error, dry_run=dry_run, merge=True)
+
+
+@router.get("/export", response_model=dict[str, Any])
+async def export_stores(
+    brand: BrandPath, _access: BrandAdmin, hive: StoreHive, format: Literal["geojson", "csv"] = "geojson"
+) -> Response:
+    """All stores as one file, as of one moment; an import reads it back as the same stores. Zones are not in it."""
+    try:
+        stores = hive.catalogue.brand(brand).stores
+    except NotFound:
+        await hive.stores.look_again(brand)
+        stores = hive.catalogue.brand(brand).stores
+    media_type, pieces = _EXPORTS[format]
+    name = {"Content-Disposition": f'attachment; filename="stores.{format}"'}
+    return StreamingResponse(pieces(stores), media_type=media_type, headers=name)
+
+
+@router.put("/stores/{store_id}", response_model=dict[str, Any])
+@body_limit(STORE_BODY)
+async def put_store(
+    brand: BrandPath, store_id: IdPath, body: StoreIn, _access: BrandAdmin, hive: StoreHive
+) -> Response:
+    """Add a store, or replace it whole. For many at once, import a file."""
+    await hive.stores.put_store(brand, store_id, body.model_dump(exclude_none=True))
+    return Response(hive.stores.reads.store(brand, store_id), media_type=GEOJSON)
+
+
+@router.delete("/stores/{store_id}", status_code=204)
+async def delete_store(brand: BrandPath, store_id: IdPath, _access: BrandAdmin, hive: StoreHive) -> Response:
+    """Remove one store."""
+    await hive.stores.remove_store(brand, store_id)
+    return Response(status_code=204)
+
+
+async def _import(
+    request: Request, brand: str, hive: Hive, on_error: OnError, *, dry_run: bool, merge: bool
+) -> Response:
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() not in MEDIA_TYPES:
+        raise UnsupportedMediaType(f"Send one of {', '.join(MEDIA_TYPES)}.")
     with TemporaryFile() as file:  # on disk: an import may be 512 MB; stores are public, no person's point is in it
         await _spool(request, file)
-        report = await hive.stores.import_stores(brand, kind, file, on_error, dry_run=dry_run)
-    return answer(report.as_json())
+        report = await hive.stores.import_stores(brand, given, file, on_error, dry_run=dry_run, merge=merge)
+    return await run_in_threadpool(answer, report.as_json())
 
 
 async def _spool(request: Request, file: BinaryIO) -> None:
     async for chunk in body_chunks(request, IMPORT_BODY):
         await run_in_threadpool(file.write, chunk)
     file.seek(0)
-
-
-@router.post("/nearest", response_model=FeatureCollection)
-async def post_nearest(brand: BrandPath, body: NearestIn, _access: BrandAdmin, hive: StoreHive) -> Response:
-    """The nearest stores of one point, nearest first."""
-    return await _nearest(hive, brand, body.lat, body.lon, body.limit, body.max_distance_m, body.open, body.services)
-
-
-@router.get("/nearest", response_model=FeatureCollection)
-async def get_nearest(
-    brand: BrandPath,
-    _access: BrandAdmin,
-    hive: StoreHive,
-    lat: LatParam,
-    lon: LonParam,
-    limit: LimitParam = 5,
-    max_distance_m: MetresParam | None = None,
-    open: OpenText | None = None,
-    services: Annotated[str, Query(max_length=2000, description="Separated by `;`.")] = "",
-) -> Response:
-    """The same for quick use. Prefer POST: so no point stands in a URL."""
-    wanted = [name.strip() for name in services.split(";") if name.strip()]
-    return await _nearest(hive, brand, lat, lon, limit, max_distance_m, open, wanted)
-
-
-@router.get("/{store_id}", response_model=dict[str, Any])
-async def get_store(brand: BrandPath, store_id: IdPath, _access: BrandAdmin, hive: StoreHive) -> Response:
-    """One store as a GeoJSON Feature."""
-    return await _answer(hive, brand, lambda: hive.stores.get_store(brand, store_id))
-
-
-async def _nearest(
-    hive: Hive,
-    brand: str,
-    lat: float,
-    lon: float,
-    limit: int,
-    max_distance_m: float | None,
-    open_at: str | None,
-    services: list[str],
-) -> Response:
-    at_ms = time.time_ns() // 1_000_000 if open_at in (None, "now") else _at_ms(str(open_at))
-    question = Question(lat, lon, at_ms, limit, max_distance_m, open_at is not None, tuple(services))
-    return await _answer(hive, brand, lambda: hive.stores.nearest(brand, question))
-
-
-async def _answer(hive: Hive, brand: str, ask: Callable[[], bytes]) -> Response:
-    """Ask what this worker holds; before a 404 look once into the state."""
-    try:
-        return Response(ask(), media_type=GEOJSON)
-    except NotFound:
-        await hive.stores.look_again(brand)
-    return Response(ask(), media_type=GEOJSON)
-
-
-def _at_ms(text: str) -> int:
-    if text == "on_arrival":
-        raise NotAvailable("on_arrival comes with a later version", field="open")
-    try:
-        return instant_ms(text)
-    except ValueError:
-        raise Invalid("must be now or an RFC 3339 time with an offset", field="open") from None

@@ -255,8 +255,42 @@ def brand_meta(brand: str) -> str:
 
 
 def brand_keys(brand: str) -> str:
-    """Hash. Key id -> JSON {sha256, kind}: the API keys themselves are kept nowhere. No TTL."""
+    """Hash. Key id -> JSON {sha256, kind, origins, quota_per_day, made_ms}: the API keys themselves are kept nowhere.
+    No TTL."""
     return f"{{b:{brand}}}:keys"
+
+
+def brand_usage(brand: str, day: int) -> str:
+    """Hash. Key id -> requests of that UTC day (since 1970). TTL 92 days from the last one: the operator's counts."""
+    return f"{{b:{brand}}}:usage:{day}"
+
+
+def demand_key(day: int) -> str:
+    """String. The key by which searchers are hashed on one UTC day (since 1970), in its own slot. TTL two days; it is
+    destroyed when the day is closed, and the file of the server is written anew."""
+    return f"{{stores}}:demand-key:{day}"
+
+
+def demand_days(brand: str) -> str:
+    """Hash. ``closed``: the last UTC day that takes no more searches; each day that has some and is not published.
+    No TTL."""
+    return f"{{b:{brand}}}:demand-days"
+
+
+def demand_counts(brand: str, day: int) -> str:
+    """Hash. H3 cell of resolution 7 (hexadecimal) -> searches. TTL three days; it goes when the day is published."""
+    return f"{{b:{brand}}}:demand:{day}:searches"
+
+
+def demand_searchers(brand: str, day: int) -> str:
+    """Set. ``c`` cell hash, and ``m`` cell hash service: who searched where, and who asked for a service, by a hash
+    under the key of the day. TTL three days; it goes when the day is published."""
+    return f"{{b:{brand}}}:demand:{day}:searchers"
+
+
+def demand_rows(brand: str, day: int) -> str:
+    """String. What is published of a day (``stores/demand_rows.py``), written once. TTL 400 days."""
+    return f"{{b:{brand}}}:demand:{day}:rows"
 
 
 def brand_versions(brand: str) -> str:
@@ -273,3 +307,15 @@ def brand_chunk(brand: str, version: int, index: int) -> str:
     """String. Part of one packed store set, <= 1 MB, never changed. TTL 1 h until it is made current (an import that
     dies leaves nothing) and again once it is not (a worker that reads it ends in peace); none while current."""
     return f"{{b:{brand}}}:v:{version}:{index}"
+
+
+def brand_zones(brand: str) -> str:
+    """Hash. Store id -> GeoJSON geometry of the area it serves. Apart from the store set: a zone stays when the stores
+    are imported anew, and is put without packing them all. No TTL."""
+    return f"{{b:{brand}}}:zones"
+
+
+def brand_zone_order(brand: str) -> str:
+    """Zset. Store id -> version of its zone, 1 more with each change, also of those taken away: a worker reads
+    only what changed since. No TTL."""
+    return f"{{b:{brand}}}:zone-order"

@@ -8,19 +8,24 @@ from types import MappingProxyType
 
 from discovery.errors import NotFound
 from discovery.stores.store_set import StoreSet
+from discovery.stores.zones import NO_ZONES, ZoneSet
 
 
 @dataclass(frozen=True, slots=True)
 class BrandKey:
-    """One API key of a brand, as its hash."""
+    """One API key of a brand, as its hash. ``origins``: of the pages that may use a publishable key;
+    ``quota_per_day``: most requests in a UTC day, None for no limit; ``made_ms`` is hive time."""
 
     kind: str
     sha256: bytes
+    origins: tuple[str, ...] = ()
+    quota_per_day: int | None = None
+    made_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Brand:
-    """A brand as of ``version`` of its store set (0: none was imported yet)."""
+    """A brand as of ``version`` of its store set (0: none was imported yet) and of ``zones``."""
 
     brand: str
     name: str
@@ -29,6 +34,7 @@ class Brand:
     version: int
     chunks: int
     stores: StoreSet
+    zones: ZoneSet = NO_ZONES
 
 
 class Catalogue:
@@ -55,6 +61,10 @@ class Catalogue:
         """All brands, sorted."""
         return sorted(self._brands)
 
+    def held(self) -> int:
+        """How many stores of all brands there are."""
+        return sum(len(brand.stores) for brand in self._brands.values())
+
     def put(self, brand: Brand) -> None:
         """Replace what is known of one brand."""
         self._brands = MappingProxyType({**self._brands, brand.brand: brand})
@@ -68,18 +78,22 @@ class Catalogue:
         return stores.feature(row)
 
     def allows(self, brand: str, key: str, kind: str = "secret") -> bool:
-        """Whether ``key`` is a key of that kind of the brand; False for an unknown brand.
+        """Whether ``key`` is a key of that kind of the brand; False for an unknown brand."""
+        return self.find_key(brand, key, kind) is not None
+
+    def find_key(self, brand: str, key: str, kind: str) -> tuple[str, BrandKey] | None:
+        """Id and key of that kind of the brand; None for an unknown key or brand.
 
         Every key of the brand is compared, each in constant time, so that time tells nothing about a near miss.
         """
         found = self._brands.get(brand)
         presented = hash_key(key)
         matches = [
-            hmac.compare_digest(presented, known.sha256)
-            for known in (found.keys.values() if found else ())
-            if known.kind == kind
+            (key_id, known)
+            for key_id, known in (found.keys.items() if found else ())
+            if hmac.compare_digest(presented, known.sha256) and known.kind == kind
         ]
-        return any(matches)
+        return matches[0] if matches else None
 
 
 def hash_key(key: str) -> bytes:

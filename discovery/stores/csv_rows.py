@@ -1,79 +1,77 @@
-"""Rows of a CSV file of stores, one at a time."""
+"""Rows of a CSV file of stores, one at a time: its delimiter and columns are found out from the header."""
 
 import csv
-import itertools
+import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from discovery.errors import Invalid
-from discovery.stores.rows import FIELDS, Findings, Row
-from discovery.stores.text_files import utf8_text
+from discovery.stores.column_names import field_of
+from discovery.stores.csv_columns import Columns
+from discovery.stores.rows import Findings, Row
+from discovery.stores.text_files import text_of
 
 if TYPE_CHECKING:
     import _csv
 
-_ALIASES = {"tz": "timezone"}
-_LISTS = ("services", "tags")
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_DELIMITERS = ",;\t|"
+_STATED = re.compile(r"sep=(.)\r?\n?")  # what Excel writes, and reads, before the header
+_MAX_HEADER_CHARS = 1 << 17
 
 
-def csv_rows(file: BinaryIO, findings: Findings) -> Iterator[Row]:
-    """Rows of ``file``: comma separated, double quotes, a header; empty lines are passed over.
+def csv_rows(file: BinaryIO, findings: Findings, charset: str = "") -> Iterator[Row]:
+    """Rows of ``file``: a header, double quotes, commas, semicolons, tabs or bars; empty lines are passed over.
 
-    A row whose number of fields is not that of the header is rejected (it would be read askew).
-    Raises ``Invalid`` for a file that is not such a CSV.
+    A row whose number of fields is not that of the header is rejected (it would be read askew), and so are the lines
+    that no quote ends. Raises ``Invalid`` for a file that is not such a CSV.
     """
-    with utf8_text(file) as text:
-        reader = csv.reader(text, strict=True)
-        try:
-            columns = _columns(next(reader, None), findings)
-            yield from _rows(reader, columns, findings)
-        except csv.Error as error:
-            raise Invalid(f"line {reader.line_num}: not CSV ({error})", "body") from None
+    with text_of(file, findings, charset, may_guess=True) as text:
+        header = text.readline(_MAX_HEADER_CHARS)
+        stated = _STATED.fullmatch(header)
+        if stated:
+            header = text.readline(_MAX_HEADER_CHARS)
+        delimiter = stated[1] if stated else _delimiter(header)
+        reader = csv.reader(chain([header], text), delimiter=delimiter, strict=True)
+        yield from _rows(reader, Columns(_header(reader), findings, delimiter), findings, 2 if stated else 1)
 
 
-def _rows(reader: "_csv.Reader", columns: list[str | None], findings: Findings) -> Iterator[Row]:
+def _rows(reader: "_csv.Reader", columns: Columns, findings: Findings, first_line: int) -> Iterator[Row]:
     while True:
-        start = reader.line_num + 1
-        cells = next(reader, None)
+        start = reader.line_num + first_line
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            findings.reject(start, None, f"not CSV ({error}){_more_lines(start, reader.line_num + first_line - 1)}")
+            continue
         if cells is None:
             return
         if len(cells) == len(columns):
-            yield _row(start, columns, cells)
+            if any(cells):
+                yield columns.row(start, cells)
         elif cells:
             findings.reject(start, None, f"{len(cells)} fields, but the header has {len(columns)}")
 
 
-def _row(number: int, columns: list[str | None], cells: list[str]) -> Row:
-    values = {name: cell for name, cell in zip(columns, cells, strict=True) if name is not None and cell}
-    return Row(number, values, values.pop("services", ""), values.pop("tags", ""))
+def _more_lines(first: int, last: int) -> str:
+    return f": lines {first} to {last} are left out" if last > first else ""
 
 
-def _columns(header: list[str] | None, findings: Findings) -> list[str | None]:
-    """Field of each column, None where it is ignored (with one warning a column)."""
+def _header(reader: "_csv.Reader") -> list[str]:
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise Invalid(f"line {reader.line_num}: the header is not CSV ({error})", "body") from None
     if not header or header == [""]:
         raise Invalid("the file is empty: it needs a header line with at least lat and lon", "body")
-    names = [cell.strip().lower() for cell in header]
-    columns = [_ALIASES.get(name, name) for name in names]
-    known = [name if name in FIELDS else None for name in columns]
-    _check_header(header, known)
-    for position, (name, field) in enumerate(zip(names, known, strict=True), start=1):
-        if field is None:
-            findings.warn(1, name or f"column {position}", "not a field of a store: ignored")
-    return known
+    return header
 
 
-def _check_header(header: list[str], known: list[str | None]) -> None:
-    missing = [name for name in ("lat", "lon") if name not in known]
-    if missing:
-        raise Invalid(f"no column {' and no column '.join(missing)} in the header{_hint(header)}", "body")
-    twice = [name for name, group in itertools.groupby(sorted(filter(None, known))) if len(list(group)) > 1]
-    if twice:
-        raise Invalid(f"the header has two columns for {', '.join(twice)}", "body")
+def _delimiter(header: str) -> str:
+    """The one by which most columns have a name that we know, and then by which there are most columns."""
 
+    def known(delimiter: str) -> tuple[int, int]:
+        names = [name.strip(' "\r\n') for name in header.split(delimiter)]
+        return len({field_of(name) for name in names} - {None}), len(names)
 
-def _hint(header: list[str]) -> str:
-    if len(header) > 1:
-        return ""
-    found = [word for mark, word in _OTHER_SEPARATORS.items() if mark in header[0]]
-    return f": the columns are separated by {found[0]}, but must be by commas" if found else ""
+    return max(_DELIMITERS, key=known)

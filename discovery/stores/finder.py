@@ -1,161 +1,187 @@
-"""The nearest stores of a set: exact, with the required services, open at an instant when asked."""
+"""The stores that fit a question, nearest first: exact, with what they must have, open when asked so, page by page."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from discovery.errors import Invalid
-from discovery.stores.hours import OpenState
+from discovery.stores import explaining
+from discovery.stores.candidates import Floats, Ring, rising
+from discovery.stores.cards import Hit, collection, feature_of, listed_feature
+from discovery.stores.filters import Filter, filter_of, rows_of
+from discovery.stores.question import Listing, Position, Question, check_listing, check_question
+from discovery.stores.row_set import Rows, RowSet, empty_words
 from discovery.stores.store_set import StoreSet
-from geo.sphere import bearing_deg, great_circle_m
+from discovery.stores.zones import NO_ZONES, ZoneSet
+from geo.kernels.open_hours import rows_in_box
+from geo.sphere import bearing_deg
 
-MAX_LIMIT = 100
-_GROWTH = 4  # a search that finds too few open stores looks at so many times more next
-# The index keeps its k best in order by insertion: 0.9 ms for k = 1,280 but 0.26 s for 20,480 and 20 s for 191,806; a
-# scan of all takes 90 ms at most and leaves out at once what is not open.
-_MOST_BY_INDEX = 2_500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Seal = Callable[[Position], str]
 
 
-class Question(NamedTuple):
-    """What is asked. ``max_distance_m`` is inclusive, None = no limit. ``at_ms``: the instant of the states shown;
-    ``only_open`` keeps stores whose state is ``open`` then. ``services``: all of them."""
+class Found(NamedTuple):
+    """The stores of one page, and where the next begins (None: there is no more)."""
 
-    lat: float
-    lon: float
-    at_ms: int
-    limit: int = 5
-    max_distance_m: float | None = None
-    only_open: bool = False
-    services: tuple[str, ...] = ()
+    hits: list[Hit]
+    after: Position | None
 
 
-class Hit(NamedTuple):
-    """One store of the answer."""
-
-    row: int
-    distance_m: float
-    bearing_deg: float
-    open: OpenState
-
-
-def nearest(stores: StoreSet, question: Question) -> list[Hit]:
+def nearest(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> list[Hit]:
     """The stores that fit, nearest first; equal distances in order of store_id.
 
-    Raises ``Invalid`` for a point out of range, a limit outside 1..100, or a max_distance_m that is not a number >= 0.
+    Raises ``Invalid`` for what is out of bounds. Open states come from the set's window of timelines where that holds
+    the instants asked for, else from the hours of each store; for a journey the window must be there.
     """
-    _check(question)
-    far = np.inf if question.max_distance_m is None else question.max_distance_m
-    return list(islice(_fitting(stores, question, far), question.limit))
+    return page(stores, question, zones).hits
 
 
-def fallback(stores: StoreSet, question: Question) -> list[Hit]:
+def page(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> Found:
+    """One page of ``nearest``."""
+    check_question(question)
+    if question.after is not None:
+        question = question._replace(at_ms=question.after.at_ms)
+    near, seen = question.min_distance_m, 0
+    if question.after is not None:
+        near, seen = max(near, question.after.distance_m), question.after.seen
+    fitting = _fitting(stores, question, zones, near, _far(question), seen + question.limit + 1)[seen:]
+    hits = [_hit(stores, question, *one) for one in fitting[: question.limit]]
+    if len(fitting) <= question.limit:
+        return Found(hits, None)
+    last_m = hits[-1].distance_m
+    at_last = sum(hit.distance_m == last_m for hit in hits)
+    if question.after is not None and question.after.distance_m == last_m:
+        at_last += seen
+    return Found(hits, Position(question.at_ms, last_m, at_last))
+
+
+def fallback(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES) -> list[Hit]:
     """For a question that found nothing: the nearest that fit but for the distance."""
-    _check(question)
-    return list(islice(_fitting(stores, question, np.inf), question.limit))
+    check_question(question)
+    return [_hit(stores, question, *one) for one in _fitting(stores, question, zones, 0.0, np.inf, question.limit)]
 
 
-def answer(stores: StoreSet, question: Question) -> bytes:
-    """GeoJSON FeatureCollection; with ``fallback`` when nothing lies within ``max_distance_m``."""
-    hits = nearest(stores, question)
-    if hits or question.max_distance_m is None:
-        return _collection(stores, hits, b"")
-    outside = _collection(stores, fallback(stores, question), b"")
-    return _collection(stores, hits, b',"fallback":' + outside)
+def answer(stores: StoreSet, question: Question, zones: ZoneSet = NO_ZONES, seal: Seal | None = None) -> bytes:
+    """GeoJSON FeatureCollection; with ``fallback`` when nothing lies within the distances asked for, ``explain`` when
+    asked for, and ``next_cursor`` when ``seal`` makes one of a position."""
+    found = page(stores, question, zones)
+    more: dict[str, bytes] = {}
+    if not found.hits and _has_bounds(question) and question.after is None:
+        more["fallback"] = _collection(stores, fallback(stores, question, zones), question, {})
+    if question.explain:
+        more["explain"] = explaining.explained(stores, zones, question, found.hits)
+    if seal is not None:
+        more["next_cursor"] = b"null" if found.after is None else b'"%b"' % seal(found.after).encode()
+    return _collection(stores, found.hits, question, more)
 
 
-def _check(question: Question) -> None:
-    for name, value, bound in (("lat", question.lat, 90), ("lon", question.lon, 180)):
-        if not -bound <= value <= bound:
-            raise Invalid(f"must be from -{bound} to {bound}", name)
-    if not 1 <= question.limit <= MAX_LIMIT:
-        raise Invalid(f"must be from 1 to {MAX_LIMIT}", "limit")
-    far = question.max_distance_m
-    if far is not None and not 0 <= far < np.inf:
-        raise Invalid("must be a number of metres >= 0", "max_distance_m")
+def serving(stores: StoreSet, question: Question, zones: ZoneSet, seal: Seal | None = None) -> bytes:
+    """The stores whose zone holds the point, nearest first."""
+    return answer(stores, question._replace(in_zone=True), zones, seal)
 
 
-def _fitting(stores: StoreSet, question: Question, far: float) -> Iterator[Hit]:
-    for row, distance_m in _with_services(stores, question, far):
-        state = stores.hours.state_at(int(stores.hours_rows[row]), question.at_ms)
-        if state.state == "open" or not question.only_open:
-            bearing = bearing_deg(question.lat, question.lon, float(stores.lats[row]), float(stores.lons[row]))
-            yield Hit(row, distance_m, bearing, state)
+def listed(stores: StoreSet, listing: Listing) -> tuple[list[int], str | None]:
+    """Rows of one page in order of store_id, and the last id when there are more. Raises ``Invalid``."""
+    check_listing(listing)
+    fit = filter_of(stores, listing.wanted, _open_rows(stores, listing.at_ms) if listing.only_open else None)
+    if fit is None:
+        return [], None
+    if listing.box is not None:
+        fit = fit.and_rows(stores, _in_box(stores, listing.box))
+    rows = rows_of(stores, fit)
+    rows = rows[rows >= stores.first_row_after(listing.after)]
+    shown = rows[: listing.limit].tolist()
+    return shown, stores.ids[shown[-1]].decode() if len(rows) > listing.limit else None
 
 
-def _with_services(stores: StoreSet, question: Question, far: float) -> Iterator[tuple[int, float]]:
-    """Rows that offer the services, and their distances, rising; those not open may be missing when asked so."""
-    requirement = stores.services.requirement(question.services)
-    if requirement is None:
-        return
-    mask, rare_rows = requirement
-    if rare_rows is not None:
-        yield from _by_scan(stores, question, far, mask, rare_rows)
-        return
-    # Rows given are remembered by number: of equally distant ones a larger answer may name others first.
-    given: set[int] = set()
-    for found in _batches(stores, question, far, mask):
-        for row, distance_m in found:
-            if row not in given:
-                given.add(row)
-                yield row, distance_m
+def listing_answer(stores: StoreSet, listing: Listing, seal: Callable[[str], str]) -> bytes:
+    """GeoJSON FeatureCollection of one page, without states: it stays the same until the stores change."""
+    rows, after = listed(stores, listing)
+    cursor = b"null" if after is None else b'"%b"' % seal(after).encode()
+    return collection([listed_feature(stores, row, listing.fields) for row in rows], {"next_cursor": cursor})
 
 
-def _batches(stores: StoreSet, question: Question, far: float, mask: int) -> Iterator[Iterable[tuple[int, float]]]:
-    """Ever larger answers of the place index; in the end, if they are still not enough, all rows by a scan."""
-    count = question.limit
-    while count <= _MOST_BY_INDEX:
-        rows, distances_m = stores.places.nearest(
-            question.lat, question.lon, count, max_distance_m=far, required_mask=mask
-        )
-        yield zip(rows.tolist(), distances_m.tolist(), strict=True)
-        if len(rows) < count:
-            return
-        count *= _GROWTH
-    yield _by_scan(stores, question, far, mask, np.arange(len(stores)))
+def _has_bounds(question: Question) -> bool:
+    return question.max_distance_m is not None or question.min_distance_m > 0.0
 
 
-def _by_scan(
-    stores: StoreSet, question: Question, far: float, mask: int, rows: NDArray[np.int64]
-) -> Iterator[tuple[int, float]]:
-    """Those of ``rows`` that offer the services of ``mask`` (and are open, when asked so), by rising distance."""
-    bits = np.uint64(mask)
-    rows = rows[(stores.services.masks[rows] & bits) == bits]
-    if question.only_open:
-        rows = rows[stores.hours.open_at(question.at_ms)[stores.hours_rows[rows]]]
-    distances_m = great_circle_m(question.lat, question.lon, stores.lats[rows], stores.lons[rows])
-    order = np.lexsort((rows, distances_m))
-    for index in order[distances_m[order] <= far].tolist():
-        yield int(rows[index]), float(distances_m[index])
+def _collection(stores: StoreSet, hits: list[Hit], question: Question, more: dict[str, bytes]) -> bytes:
+    return collection([feature_of(stores, hit, question) for hit in hits], more)
 
 
-def _collection(stores: StoreSet, hits: Sequence[Hit], more: bytes) -> bytes:
-    features = b",".join([stores.feature(hit.row, _properties(hit)) for hit in hits])
-    return b'{"type":"FeatureCollection","features":[%b]%b}' % (features, more)
+def _far(question: Question) -> float:
+    return np.inf if question.max_distance_m is None else question.max_distance_m
 
 
-def _properties(hit: Hit) -> bytes:
-    """What an answer adds to a store's own properties; distances in millimetres, bearings in hundredths of a degree."""
-    state = hit.open
-    added = {
-        "distance_m": round(hit.distance_m, 3),
-        "bearing_deg": round(hit.bearing_deg, 2) % 360.0,
-        "open": {
-            "state": state.state,
-            "next_change": None if state.next_change_ms is None else rfc3339(state.next_change_ms),
-            "closes_in_s": state.closes_in_s,
-        },
-    }
-    return b"," + orjson.dumps(added)[1:-1]
+def _fitting(
+    stores: StoreSet, question: Question, zones: ZoneSet, near: float, far: float, count: int
+) -> list[tuple[int, float]]:
+    """The first ``count`` that fit, as (row, metres)."""
+    fit = _filter(stores, question, zones)
+    found: list[tuple[int, float]] = []
+    if fit is None:
+        return found
+    checks = question.only_open and (question.speed_kmh is not None or question.at_ms not in stores.windows)
+    for rows, distances_m in rising(stores, Ring(question.lat, question.lon, near, far), fit, count):
+        if checks:
+            rows, distances_m = _open_ones(stores, question, rows, distances_m)
+        found += zip(rows.tolist(), distances_m.tolist(), strict=True)
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
-def rfc3339(instant_ms: int) -> str:
-    """UTC, to the second, or to the millisecond where there is a fraction."""
-    timespec = "milliseconds" if instant_ms % 1000 else "seconds"
-    instant = _EPOCH + timedelta(milliseconds=instant_ms)
-    return instant.replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+def _filter(stores: StoreSet, question: Question, zones: ZoneSet) -> Filter | None:
+    known = question.only_open and question.speed_kmh is None and question.at_ms in stores.windows
+    fit = filter_of(stores, question.all_wanted(), _open_rows(stores, question.at_ms) if known else None)
+    if fit is not None and question.in_zone:
+        rows = [stores.row_of(store_id) for store_id in zones.holding(question.lat, question.lon)]
+        held = np.array([row for row in rows if row is not None], dtype=np.int64)
+        fit = fit.and_rows(stores, RowSet.of(held, len(stores)))
+    return fit
+
+
+def filter_of_anywhere(stores: StoreSet, question: Question) -> Filter | None:
+    """The filter of a question, where it is the same for every point: without zones and journeys."""
+    opened = _open_rows(stores, question.at_ms) if question.only_open else None
+    return filter_of(stores, question.all_wanted(), opened)
+
+
+def _hit(stores: StoreSet, question: Question, row: int, distance_m: float) -> Hit:
+    at_ms = question.at_ms if question.speed_kmh is None else question.instant_ms(distance_m)
+    state = stores.hours.state_at(stores.hours_rows.item(row), at_ms)
+    bearing = bearing_deg(question.lat, question.lon, stores.lats.item(row), stores.lons.item(row))
+    return Hit(row, distance_m, bearing, state, at_ms)
+
+
+def _open_ones(stores: StoreSet, question: Question, rows: Rows, distances_m: Floats) -> tuple[Rows, Floats]:
+    held = _open_on_the_way(stores, question, rows, distances_m)
+    return rows[held], distances_m[held]
+
+
+def _open_on_the_way(stores: StoreSet, question: Question, rows: Rows, distances_m: Floats) -> NDArray[np.bool_]:
+    if question.speed_kmh is None:
+        if len(rows) > len(stores.hours.keys):
+            return stores.hours.open_at(question.at_ms)[stores.hours_rows[rows]]
+        of_rows = stores.hours_rows[rows].tolist()
+        return np.array([stores.hours.state_at(one, question.at_ms).state == "open" for one in of_rows], dtype=np.bool_)
+    timelines = stores.windows.at(question.at_ms)
+    if timelines is None:
+        raise Invalid("cannot be told for journeys that begin at this time", "open")
+    times_ms = question.at_ms + np.rint(distances_m * (3600.0 / question.speed_kmh)).astype(np.int64)
+    # Who arrives after the window's end, nine days from now, is told of nothing: what is unknown is not open.
+    reached = times_ms < timelines.end_ms
+    return reached & timelines.open_among(stores.hours_rows, rows, np.minimum(times_ms, timelines.end_ms - 1))
+
+
+def _open_rows(stores: StoreSet, at_ms: int) -> RowSet:
+    timelines = stores.windows.at(at_ms)
+    if timelines is not None:
+        return timelines.open_rows(stores.hours_rows, at_ms)
+    return RowSet.of(np.flatnonzero(stores.hours.open_at(at_ms)[stores.hours_rows]), len(stores))
+
+
+def _in_box(stores: StoreSet, box: tuple[float, float, float, float]) -> RowSet:
+    words = empty_words(len(stores))
+    return RowSet(words, rows_in_box(stores.lats, stores.lons, *box, words))

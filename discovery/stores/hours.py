@@ -4,15 +4,17 @@ The ``opening_hours`` package evaluates wall-clock time; the step between wall c
 package answers a change inside a repeated hour (end of summer time) with the second occurrence, which is an hour late.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 from opening_hours import OpeningHours, State, validate
+from tzfpy import get_tz
 
 OpenWord = Literal["open", "closed", "unknown"]
 
@@ -87,12 +89,11 @@ def has_holidays(code: str) -> bool:
 
 
 def zone_at(lat: float, lon: float) -> str | None:
-    """IANA zone of a point, None where there is none (the poles)."""
-    noon = datetime(2026, 1, 1)
-    change = OpeningHours("00:00-12:00", coords=(lat, lon), max_interval_days=LOOK_AHEAD_DAYS).next_change(noon)
-    zone = change.tzinfo if change else None
-    # Where the package finds no zone it falls back to "UTC", a name that no polygon of its map carries.
-    return zone.key if isinstance(zone, ZoneInfo) and zone.key != "UTC" else None
+    """IANA zone of a point, at sea that of its offset; None at the poles.
+
+    ``tzfpy`` takes 1 us; asking the hours package, whose map is the same (equal at 4,500 of 4,500 points), takes 220.
+    """
+    return None if abs(lat) == 90.0 else get_tz(lon, lat) or None
 
 
 class HoursTable:
@@ -178,6 +179,10 @@ def _parsed(key: HoursKey) -> _Clock | None:
     return _Clock(hours, zone, "||" in key.text)
 
 
+def _plain(wall_ms: int) -> datetime:
+    return (_EPOCH + timedelta(milliseconds=wall_ms)).replace(tzinfo=None)
+
+
 def _wall(zone: ZoneInfo, at_ms: int) -> datetime:
     return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone).replace(tzinfo=None, fold=0)
 
@@ -241,3 +246,44 @@ def _first_shift_ms(zone: ZoneInfo, after_ms: int, until_ms: int) -> int | None:
         else:
             high = middle
     return high
+
+
+def states_between(key: HoursKey, start_ms: int, end_ms: int) -> list[tuple[int, OpenWord]]:
+    """The states of ``start_ms <= t < end_ms`` as (from, state), each other than the one before, the first from
+    ``start_ms``. Costs about 8 us a day; a window of days, not of years."""
+    clock = None if start_ms < _FIRST_MS or end_ms > _LAST_MS else _parsed(key)
+    if clock is None:
+        return [(start_ms, "unknown")]
+    found: list[tuple[int, OpenWord]] = []
+    for from_ms, until_ms in _even_spans(clock.zone, start_ms, end_ms, clock.daily):
+        for instant, state in _states_of_span(clock, from_ms, until_ms):
+            if not found or found[-1][1] != state:
+                found.append((instant, state))
+    return found
+
+
+def _states_of_span(clock: _Clock, start_ms: int, end_ms: int) -> Iterator[tuple[int, OpenWord]]:
+    """States on a wall whose offset does not shift in between: there wall clock and UTC run in step."""
+    offset_ms = _offset_ms(clock.zone, start_ms)
+    for begins, _, state, _ in clock.hours.intervals(_plain(start_ms + offset_ms), _plain(end_ms + offset_ms)):
+        instant = (begins.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1) - offset_ms
+        if instant < end_ms:
+            yield max(instant, start_ms), _WORDS[state]
+
+
+@lru_cache(maxsize=4096)
+def _even_spans(zone: ZoneInfo, start_ms: int, end_ms: int, daily: bool) -> tuple[tuple[int, int], ...]:
+    """The window cut where the UTC offset of the zone shifts; with ``daily`` at midnights of the wall too (for the
+    reason told in ``_change_on_the_wall_ms``)."""
+    cuts = [start_ms]
+    while cuts[-1] < end_ms:
+        until_ms = min(cuts[-1] + _DAY_MS, end_ms)
+        if daily:
+            midnight = -(-(cuts[-1] + 1 + _offset_ms(zone, cuts[-1])) // _DAY_MS) * _DAY_MS
+            until_ms = min(until_ms, midnight - _offset_ms(zone, cuts[-1]))
+        shift = _first_shift_ms(zone, cuts[-1], until_ms)
+        cuts.append(until_ms if shift is None else shift)
+    if daily:
+        return tuple(pairwise(cuts))
+    shifts = [cut for cut in cuts[1:-1] if _offset_ms(zone, cut) != _offset_ms(zone, cut - 1)]
+    return tuple(pairwise([start_ms, *shifts, end_ms]))

@@ -16,7 +16,10 @@ from discovery.store.writer import WRITE_DEADLINE_S, Others, append
 NEWS_SHARD = 0
 """The shard whose feed carries the news, so that they have one order."""
 
-_EVERYWHERE_DEADLINE_S = 60.0  # a large set takes a worker seconds to read and to index
+# How long all may take to load: 60 s, and 560 s with a million stores, which take a worker 20 s of an idle core. Who
+# waits does not wait for the dead: a worker that ends loses its lease within 2 s.
+_EVERYWHERE_LEAST_S = 60.0
+_EVERYWHERE_EACH_S = 0.5e-3
 _RETRY_S = 1.0
 
 log = structlog.get_logger("nearhive.stores")
@@ -36,23 +39,34 @@ class NewsPosition:
 
 
 class StoreNews:
-    """``load(brand, version)`` brings this worker up to date; ``others`` are all workers that may answer."""
+    """``load(brand, version)`` brings this worker up to date; ``others`` are all workers that may answer; ``held()`` is
+    how many stores of all brands are held here: what somebody loads may wait for another brand's set."""
 
-    def __init__(self, state: State, feeds: Feeds, others: Others, load: Callable[[str, int], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        state: State,
+        feeds: Feeds,
+        others: Others,
+        load: Callable[[str, int], Awaitable[None]],
+        held: Callable[[], int],
+    ) -> None:
         self._state = state
         self._feeds = feeds
         self._others = others
         self._load = load
+        self._held = held
         self._numbers = count()
         self._pending: dict[int, EntryId] = {}  # load on its way -> how far the feed was folded before its news
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def announce(self, brand: str, version: int) -> None:
-        """Tell every worker, and return when all have loaded it. Raises StateAway."""
+        """Tell every worker, and return when all have loaded it: the larger the sets are, the longer they may take.
+        Raises StateAway; who was told and is not ready goes on loading."""
         feed = self._feeds.followers[NEWS_SHARD]
         entry = await append(self._state, feed.key, "b", orjson.dumps([brand, version]), WRITE_DEADLINE_S)
         await feed.folded(entry, WRITE_DEADLINE_S)
-        await self._others.everyone_loaded(NEWS_SHARD, entry, _EVERYWHERE_DEADLINE_S)
+        within_s = _EVERYWHERE_LEAST_S + _EVERYWHERE_EACH_S * self._held()
+        await self._others.everyone_loaded(NEWS_SHARD, entry, within_s)
 
     def loaded(self, shard: int) -> EntryId:
         """Up to where in the feed of a shard this worker has folded all, and loaded all that was told of."""

@@ -5,11 +5,15 @@ Form of the bytes (version 1), before zlib: u64 little-endian length of the head
 column are padded with zeros to 8 bytes.
 """
 
+import os
 import struct
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from itertools import chain
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -25,17 +29,24 @@ _FORMAT = 1
 # Level 1 packs 191,806 cards 6 times smaller in 0.5 s; level 6 takes 4 times as long for a fifth less.
 _ZLIB_LEVEL = 1
 _ALIGNMENT = 8
+_FILE_BUFFER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
+
+Buffer = bytes | memoryview
 
 
 class SetBuilder:
-    """Takes stores one by one, in any order; holds them packed. ``finish`` once, then drop it."""
+    """Takes stores one by one, in any order. ``finish`` once; ``close`` whatever happens.
+
+    Cards wait in a file without a name: of 1,000,000 stores they are 350 MB, which would be in memory twice while they
+    are put in order of ids.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[bytes, int] = {}
         self._lats = array("d")
         self._lons = array("d")
-        # One buffer: what orjson returns keeps about 4 KB for a card of 250 bytes (0.8 GB for 191,806 cards).
-        self._cards = bytearray()
+        self._cards = TemporaryFile(buffering=_FILE_BUFFER_BYTES)  # noqa: SIM115 (``close`` is for that)
         self._card_ends = array("q", [0])
         self._services: list[tuple[str, ...]] = []
         self._same_services: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -53,8 +64,8 @@ class SetBuilder:
         self._ids[store_id] = len(self._ids)
         self._lats.append(store.lat)
         self._lons.append(store.lon)
-        self._cards += store.card
-        self._card_ends.append(len(self._cards))
+        self._cards.write(store.card)
+        self._card_ends.append(self._card_ends[-1] + len(store.card))
         self._services.append(self._same_services.setdefault(store.services, store.services))
         self._hours_rows.append(-1 if store.hours is None else self._hours.setdefault(store.hours, len(self._hours)))
         return True
@@ -63,23 +74,39 @@ class SetBuilder:
         """The set of all stores taken."""
         ids = sorted(self._ids)
         order = np.array([self._ids[store_id] for store_id in ids], dtype=np.int64)
+        self._ids.clear()
         return StoreSet(
             ids=Blob.of(ids),
             lats=np.array(self._lats, dtype=np.float64)[order],
             lons=np.array(self._lons, dtype=np.float64)[order],
-            cards=Blob.of([self._card(row) for row in order.tolist()]),
+            cards=self._ordered_cards(order),
             services=_services([self._services[row] for row in order.tolist()]),
             hours=HoursTable(list(self._hours)),
             hours_rows=np.array(self._hours_rows, dtype=np.int32)[order],
         )
 
-    def _card(self, row: int) -> bytes:
-        return bytes(memoryview(self._cards)[self._card_ends[row] : self._card_ends[row + 1]])
+    def close(self) -> None:
+        """Let go of the file."""
+        self._cards.close()
+
+    def _ordered_cards(self, order: NDArray[np.int64]) -> Blob:
+        ends = np.array(self._card_ends, dtype=np.int64)
+        sizes = np.diff(ends)[order]
+        offsets = np.zeros(len(order) + 1, dtype=np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        data = bytearray(int(offsets[-1]))
+        self._cards.flush()
+        number = self._cards.fileno()
+        places = zip(ends[:-1][order].tolist(), sizes.tolist(), offsets[:-1].tolist(), strict=True)
+        for start, size, place in places:
+            data[place : place + size] = os.pread(number, size, start)
+        return Blob(data, offsets)
 
 
 def empty_set() -> StoreSet:
     """What a new brand has."""
-    return SetBuilder().finish()
+    with closing(SetBuilder()) as builder:
+        return builder.finish()
 
 
 def _services(of_rows: Sequence[tuple[str, ...]]) -> Services:
@@ -112,26 +139,27 @@ def pack(stores: StoreSet) -> list[bytes]:
         }
     )
     parts = [struct.pack("<Q", len(header)), _padded(header)]
-    parts.extend(_padded(column.tobytes()) for column in columns.values())
-    return _compressed(parts)
+    return _compressed(chain(parts, *(_padded_parts(column) for column in columns.values())))
 
 
 def unpack(chunks: Iterable[bytes]) -> StoreSet:
     """The set that ``pack`` was given. ``ValueError`` when the bytes are damaged or of a later version."""
-    data = _decompressed(chunks)
-    (header_bytes,) = struct.unpack_from("<Q", data)
-    header = orjson.loads(data[8 : 8 + header_bytes])
+    chunks = list(chunks)
+    _Inflated(chunks).check()
+    data = _Inflated(chunks)
+    (header_bytes,) = struct.unpack("<Q", data.read(8))
+    header = orjson.loads(data.read(_rounded(header_bytes))[:header_bytes])
     if header["format"] != _FORMAT:
         raise ValueError(f"store set of format {header['format']}, this version reads {_FORMAT}")
-    columns = _column_views(header["columns"], data, 8 + _rounded(header_bytes))
+    columns = {name: data.column(np.dtype(dtype), size) for name, dtype, size in header["columns"]}
     return StoreSet(
-        ids=Blob(columns["ids"].tobytes(), columns["id_offsets"].copy()),
-        lats=columns["lats"].copy(),  # copies own their memory and are writable, as compiled kernels expect
-        lons=columns["lons"].copy(),
-        cards=Blob(columns["cards"].tobytes(), columns["card_offsets"].copy()),
+        ids=Blob(columns["ids"].data, columns["id_offsets"]),
+        lats=columns["lats"],
+        lons=columns["lons"],
+        cards=Blob(columns["cards"].data, columns["card_offsets"]),
         services=_unpacked_services(header["services"], columns),
         hours=HoursTable([HoursKey(*key) for key in header["hours"]]),
-        hours_rows=columns["hours_rows"].copy(),
+        hours_rows=columns["hours_rows"],
     )
 
 
@@ -151,19 +179,10 @@ def _columns(stores: StoreSet) -> dict[str, NDArray[Any]]:
     }
 
 
-def _column_views(columns: Sequence[Sequence[Any]], data: bytes, start: int) -> dict[str, NDArray[Any]]:
-    views = {}
-    for name, dtype, size in columns:
-        kind = np.dtype(dtype)
-        views[name] = np.frombuffer(data, dtype=kind, count=size // kind.itemsize, offset=start)
-        start += _rounded(size)
-    return views
-
-
 def _unpacked_services(names: Sequence[str], columns: Mapping[str, NDArray[Any]]) -> Services:
     ends = np.cumsum(columns["rare_counts"])[:-1]
-    rare = np.split(columns["rare_rows"].copy(), ends) if len(columns["rare_counts"]) else []
-    return Services(tuple(names), columns["masks"].copy(), tuple(rare))
+    rare = np.split(columns["rare_rows"], ends) if len(columns["rare_counts"]) else []
+    return Services(tuple(names), columns["masks"], tuple(rare))
 
 
 def _rounded(size: int) -> int:
@@ -174,18 +193,61 @@ def _padded(data: bytes) -> bytes:
     return data.ljust(_rounded(len(data)), b"\0")
 
 
-def _compressed(parts: Iterable[bytes]) -> list[bytes]:
+def _padded_parts(column: NDArray[Any]) -> tuple[Buffer, bytes]:
+    size = column.nbytes
+    return np.ascontiguousarray(column).data, bytes(_rounded(size) - size)
+
+
+def _compressed(parts: Iterable[Buffer]) -> list[bytes]:
     compressor = zlib.compressobj(_ZLIB_LEVEL)
     packed = b"".join([*map(compressor.compress, parts), compressor.flush()])
     return [packed[start : start + MAX_CHUNK_BYTES] for start in range(0, len(packed), MAX_CHUNK_BYTES)]
 
 
-def _decompressed(chunks: Iterable[bytes]) -> bytes:
-    decompressor = zlib.decompressobj()
-    try:
-        data = b"".join([*map(decompressor.decompress, chunks), decompressor.flush()])
-    except zlib.error as error:
-        raise ValueError(f"store set is damaged: {error}") from None
-    if not decompressor.eof:
-        raise ValueError("store set is damaged: its end is missing")
-    return data
+class _Inflated:
+    """The bytes that chunks hold, read in order: never more of them in memory than one piece and what is read."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._decompressor = zlib.decompressobj()
+        self._packed = b""
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
+        data = bytearray(size)
+        self._fill(memoryview(data))
+        return bytes(data)
+
+    def column(self, dtype: np.dtype[Any], size: int) -> NDArray[Any]:
+        """The next ``size`` bytes, and what pads them, as an array that owns its memory."""
+        column = np.empty(size // dtype.itemsize, dtype=dtype)
+        self._fill(column.view(np.uint8).data)
+        self.read(_rounded(size) - size)
+        return column
+
+    def check(self) -> None:
+        """Read all to the end, whose checksum must hold, and keep nothing. ``ValueError`` when it is damaged."""
+        while not self._decompressor.eof:
+            self._piece(_PIECE_BYTES)
+
+    def _fill(self, target: memoryview) -> None:
+        place = 0
+        while place < len(target):
+            if self._decompressor.eof:
+                raise ValueError("store set is damaged: columns are missing")
+            piece = self._piece(min(len(target) - place, _PIECE_BYTES))
+            target[place : place + len(piece)] = piece
+            place += len(piece)
+
+    def _piece(self, size: int) -> bytes:
+        """At most ``size`` bytes; perhaps none, though there are more."""
+        try:
+            piece = self._decompressor.decompress(self._packed, size)
+        except zlib.error as error:
+            raise ValueError(f"store set is damaged: {error}") from None
+        self._packed = self._decompressor.unconsumed_tail
+        if not piece and not self._packed and not self._decompressor.eof:  # it holds nothing back
+            self._packed = next(self._chunks, b"")
+            if not self._packed:
+                raise ValueError("store set is damaged: its end is missing")
+        return piece

@@ -1,51 +1,29 @@
-"""The store finder as its callers see it: brands, keys, imports, one store, the nearest."""
+"""The store finder as its callers see it: brands, keys, imports, zones; ``reads`` finds."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
-from typing import BinaryIO, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
-from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, StateAway
+from discovery.errors import Conflict, Invalid, NotFound, StateAway
 from discovery.store.client import State
-from discovery.stores import finder, shelves
-from discovery.stores.catalogue import Brand, BrandKey, Catalogue, hash_key
+from discovery.stores import shelves, zone_shelf
+from discovery.stores.brand_keys import BrandKeys
+from discovery.stores.catalogue import Brand, Catalogue
 from discovery.stores.changing import Changing
 from discovery.stores.fields import MAX_TEXT_CHARS, is_id
-from discovery.stores.finder import Question
-from discovery.stores.importers import ImportedSet, read_stores
-from discovery.stores.packing import pack
-from discovery.stores.store_set import Difference, difference
-
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_KEY_BYTES = 20
-_KEY_CHARS = 27  # 62**27 > 2**160
-_KEY_ID_BYTES = 8
-_KEY_PREFIXES = {"secret": "nh_sk_"}
-
-OnError = Literal["refuse", "skip"]
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import did, or with ``dry_run`` would do. ``version`` 0: a dry run."""
-
-    difference: Difference
-    rejected: list[dict[str, object]]
-    warnings: list[dict[str, object]]
-    version: int
-
-    def as_json(self) -> dict[str, object]:
-        """As the API shows it."""
-        return {**asdict(self.difference), "rejected": self.rejected, "warnings": self.warnings}
+from discovery.stores.importing import Importing, ImportReport, OnError
+from discovery.stores.key_usage import KeyUsage
+from discovery.stores.reads import Reads
+from discovery.stores.zones import check_zone
 
 
 class Stores:
     """Store finder of one worker.
 
     ``announce(brand, version)`` tells every worker (this one included) to :meth:`load` the brand, and returns when all
-    have. It may be called again for the same change. ``random(n)`` gives n unpredictable bytes.
+    have. It may be called again for the same change. ``random(n)`` gives n unpredictable bytes, ``now_ms`` hive time.
     """
 
     def __init__(
@@ -54,14 +32,18 @@ class Stores:
         catalogue: Catalogue,
         announce: Callable[[str, int], Awaitable[None]],
         random: Callable[[int], bytes],
+        now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._state = state
         self.catalogue = catalogue
+        self.reads = Reads(catalogue)
         self._announce = announce
-        self._random = random
         self._changing = Changing(state, random)
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._next_reads: dict[str, asyncio.Task[None]] = {}
+        self._importing = Importing(state, self._require, self._told)
+        self.usage = KeyUsage(state, now_ms)
+        self.keys = BrandKeys(state, self._require, self._told, random)
 
     async def load_all(self) -> None:
         """Load every brand into the catalogue; called once at start."""
@@ -83,7 +65,8 @@ class Stores:
         turn = self._reading.setdefault(brand, asyncio.Lock())
         async with turn:
             del self._next_reads[brand]  # who calls from here on may know of something newer
-            found = await shelves.load_brand(self._state, brand, self.catalogue.find(brand))
+            known = self._importing.known(brand, self.catalogue.find(brand))
+            found = await shelves.load_brand(self._state, brand, known)
             if found is not None:
                 self.catalogue.put(found)
 
@@ -115,55 +98,62 @@ class Stores:
             await shelves.write_brand(self._state, brand, name.strip(), website)
 
     async def new_key(self, brand: str, kind: str = "secret") -> tuple[str, str]:
-        """Make an API key of the brand: (key_id, key); only its hash is kept. Raises ``NotFound, NotAvailable``."""
-        await self._require(brand)
-        prefix = _KEY_PREFIXES.get(kind)
-        if prefix is None:
-            raise NotAvailable("only secret keys are available yet", "kind")
-        key_id = "k_" + self._random(_KEY_ID_BYTES).hex()
-        key = prefix + base62(self._random(_KEY_BYTES), _KEY_CHARS)
-        async with self._told(brand):
-            await shelves.write_key(self._state, brand, key_id, BrandKey(kind, hash_key(key)))
-        return key_id, key
+        """Make an API key of the brand as ``BrandKeys.make`` does: (key_id, key)."""
+        return (await self.keys.make(brand, kind))[:2]
 
     def key_allows(self, brand: str, key: str) -> bool:
         """Whether ``key`` is a secret key of the brand, by what this worker knows."""
         return self.catalogue.allows(brand, key)
 
     async def import_stores(
-        self, brand: str, media_type: str, file: BinaryIO, on_error: OnError = "refuse", *, dry_run: bool = False
+        self,
+        brand: str,
+        media_type: str,
+        file: BinaryIO,
+        on_error: OnError = "refuse",
+        *,
+        dry_run: bool = False,
+        merge: bool = False,
     ) -> ImportReport:
-        """Replace the brand's stores by those of ``file``. The old set answers until the new one is in.
+        """Replace the brand's stores by those of ``file``; with ``merge`` only those of the same ids, the others stay.
 
-        Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read), ``ImportRefused`` (rejected rows under
-        ``refuse``; in a dry run too), ``Conflict`` (another import was faster), ``StateAway``. After each of them
-        nothing is changed, but for ``StateAway`` with an unknown outcome.
+        The old set answers until the new one is in. Raises ``NotFound`` (brand), ``Invalid`` (the file cannot be read),
+        ``ImportRefused`` (rejected rows under ``refuse``; in a dry run too), ``Conflict`` (another import was faster),
+        ``StateAway``. After each of them nothing is changed, but for ``StateAway`` with an unknown outcome.
         """
-        known = await self._require(brand)
-        imported = await asyncio.to_thread(read_stores, media_type, file, known.name)
-        _refuse_if(on_error, imported)
-        changes = await asyncio.to_thread(difference, known.stores, imported.stores)
-        version = 0 if dry_run else await self._replace(known, imported)
-        findings = imported.findings
-        return ImportReport(
-            changes, [f.as_json() for f in findings.rejected], [f.as_json() for f in findings.warnings], version
-        )
+        return await self._importing.import_stores(brand, media_type, file, on_error, dry_run=dry_run, merge=merge)
 
-    def get_store(self, brand: str, store_id: str) -> bytes:
-        """The store as a GeoJSON Feature. Raises ``NotFound``."""
-        return self.catalogue.store(brand, store_id)
+    async def put_store(self, brand: str, store_id: str, feature: Mapping[str, Any]) -> None:
+        """Add or replace one store, given as a GeoJSON Feature.
 
-    def nearest(self, brand: str, question: Question) -> bytes:
-        """GeoJSON FeatureCollection of the nearest stores. Raises ``NotFound``, ``Invalid``."""
-        return finder.answer(self.catalogue.brand(brand).stores, question)
+        Raises ``NotFound`` (brand), ``Invalid`` with the field, ``Conflict``, ``StateAway`` as an import does.
+        """
+        await self._importing.put_store(brand, store_id, feature)
 
-    async def _replace(self, known: Brand, imported: ImportedSet) -> int:
-        chunks = await asyncio.to_thread(pack, imported.stores)
-        version = await shelves.write_set(self._state, known.brand, chunks)
-        async with self._told(known.brand):
-            expected = known.version, known.chunks
-            await shelves.make_current(self._state, known.brand, expected, (version, len(chunks)))
-        return version
+    async def remove_store(self, brand: str, store_id: str) -> None:
+        """Remove one store; its zone, if it has one, waits for it. Raises ``NotFound, Conflict, StateAway``."""
+        await self._importing.remove_store(brand, store_id)
+
+    async def put_zone(self, brand: str, store_id: str, zone: object) -> tuple[str, ...]:
+        """Put the area that a store serves, a GeoJSON geometry; returns what was repaired in it, in words.
+
+        Raises ``NotFound`` (brand or store), ``Invalid`` with what is wrong with the geometry, ``StateAway``.
+        """
+        await self._require_store(brand, store_id)
+        checked = await asyncio.to_thread(check_zone, zone)
+        async with self._told(brand):
+            await zone_shelf.write_zone(self._state, brand, store_id, checked.geojson)
+        return checked.repaired
+
+    async def remove_zone(self, brand: str, store_id: str) -> None:
+        """Take the zone of a store away. Raises ``NotFound`` (also when it has none), ``StateAway``."""
+        await self._require_store(brand, store_id)
+        async with self._told(brand):
+            await zone_shelf.write_zone(self._state, brand, store_id, None)
+
+    async def _require_store(self, brand: str, store_id: str) -> None:
+        if (await self._require(brand)).stores.row_of(store_id) is None:
+            raise NotFound("no such store")
 
     async def _require(self, brand: str) -> Brand:
         """The brand as the state has it now: an import counts its changes from there. Raises ``NotFound``."""
@@ -176,7 +166,7 @@ class Stores:
         mark = await self._changing.begin(brand)
         try:
             yield
-        except Conflict:  # nothing was changed
+        except (Conflict, Invalid, NotFound):  # nothing was changed
             await self._forget(mark)
             raise
         await self.load(brand)
@@ -188,15 +178,6 @@ class Stores:
             await self._changing.end(mark)
 
 
-def base62(data: bytes, length: int) -> str:
-    """The number that ``data`` is (big-endian) in base 62, with leading zeros to ``length`` characters."""
-    value, digits = int.from_bytes(data, "big"), ""
-    for _ in range(length):
-        value, digit = divmod(value, 62)
-        digits = _BASE62[digit] + digits
-    return digits
-
-
 def _check_brand(brand: str, name: str, website: str | None) -> None:
     if not is_id(brand):
         raise Invalid("must be an id: [A-Za-z0-9][A-Za-z0-9._:@|=+-]{0,127}", "brand")
@@ -204,13 +185,3 @@ def _check_brand(brand: str, name: str, website: str | None) -> None:
         raise Invalid(f"must have 1 to {MAX_TEXT_CHARS} characters", "name")
     if website is not None and not website.lower().startswith(("http://", "https://")):
         raise Invalid("must be an http or https address", "website")
-
-
-def _refuse_if(on_error: OnError, imported: ImportedSet) -> None:
-    if on_error == "refuse" and imported.findings.rejected:
-        findings = imported.findings
-        raise ImportRefused(
-            f"{len(findings.rejected)} of {imported.rows_read} rows are rejected; nothing was changed",
-            [finding.as_json() for finding in findings.rejected],
-            [finding.as_json() for finding in findings.warnings],
-        )

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import orjson
-
 from discovery.errors import Conflict
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.scripts import Script
-from discovery.stores.catalogue import Brand, BrandKey
+from discovery.stores.brand_keys import key_of
+from discovery.stores.catalogue import Brand
 from discovery.stores.packing import empty_set, unpack
 from discovery.stores.store_set import StoreSet
+from discovery.stores.zone_shelf import load_zones
+from discovery.stores.zones import NO_ZONES
 
 SPARE_CHUNKS_TTL_S = 3600
 
@@ -27,12 +28,6 @@ async def write_brand(state: State, brand: str, name: str, website: str | None) 
     """Create the brand or change its name and website."""
     await state.call("SADD", keys.brands(), brand)  # first: a name without a brand is skipped, a brand without is lost
     await state.call("HSET", keys.brand_meta(brand), "name", name, "website", website or "")
-
-
-async def write_key(state: State, brand: str, key_id: str, key: BrandKey) -> None:
-    """Keep the hash of an API key."""
-    row = orjson.dumps({"kind": key.kind, "sha256": key.sha256.hex()})
-    await state.call("HSET", keys.brand_keys(brand), key_id, row)
 
 
 async def current(state: State, brand: str) -> tuple[int, int]:
@@ -59,14 +54,18 @@ async def load_brand(state: State, brand: str, known: Brand | None = None) -> Br
     api_keys = _texts(await state.call("HGETALL", keys.brand_keys(brand)))
     version, chunks = await current(state, brand)
     stores = known.stores if known and known.version == version else await load(state, brand, version, chunks)
+    if known is not None and stores is not known.stores:
+        await asyncio.to_thread(stores.make_as, known.stores)
+    zones = await load_zones(state, brand, known.zones if known else NO_ZONES)
     return Brand(
         brand=brand,
         name=meta["name"],
         website=meta.get("website") or None,
-        keys={key_id: _key(row) for key_id, row in api_keys.items()},
+        keys={key_id: key_of(row) for key_id, row in api_keys.items()},
         version=version,
         chunks=chunks,
         stores=stores,
+        zones=zones,
     )
 
 
@@ -96,8 +95,3 @@ async def make_current(state: State, brand: str, expected: tuple[int, int], new:
 
 def _texts(flat: Sequence[bytes]) -> Mapping[str, str]:
     return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
-
-
-def _key(row: str) -> BrandKey:
-    fields = orjson.loads(row)
-    return BrandKey(fields["kind"], bytes.fromhex(fields["sha256"]))

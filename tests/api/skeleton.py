@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from api.auth import mint_token
 from api.main import create_app
 from api.settings import Settings
+from discovery.stores.catalogue import BrandKey
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ADMIN_KEY = "an-operator-key-of-the-tests-long-enough"
@@ -23,7 +24,7 @@ class ReadyHive:
     def __init__(self) -> None:
         self.state = (True, "")
         self.lag = 0.2
-        self.stores = self
+        self.stores = self.catalogue = self.usage = self
         self.moderation = self
 
     async def backlog(self) -> tuple[int, int]:
@@ -35,8 +36,12 @@ class ReadyHive:
     def lag_s(self) -> float:
         return self.lag
 
-    def key_allows(self, brand: str, key: str) -> bool:
-        return (brand, key) == ("acme", "nh_sk_acme")
+    def find_key(self, brand: str, key: str, kind: str) -> tuple[str, BrandKey] | None:
+        known = (brand, key, kind) == ("acme", "nh_sk_acme", "secret")
+        return ("k_1", BrandKey(kind, b"")) if known else None
+
+    def charge(self, brand: str, key_id: str, quota: int | None) -> None:
+        """No quota."""
 
     async def look_again(self, brand: str) -> None:
         """Nothing newer is stored."""

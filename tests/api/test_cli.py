@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,7 +243,7 @@ def test_rejected_rows_are_listed_and_refuse_the_import(ask: Run, brand: str, tm
     assert (refused.status, refused.out) == (1, "")
     lines = refused.err.splitlines()
     assert lines[0] == "rejected:"
-    assert lines[1] == "  row 3: lat: outside -90..90"
+    assert lines[1] == "  row 3: lat: outside -90..90: are lat and lon swapped?"
     assert lines[21:22] == ["  and 5 more"]
     assert "25 of 26 rows are rejected" in lines[22]
     assert ask("stores", "nearest", brand, "--lat", "1", "--lon", "1").out == ""
@@ -252,6 +254,46 @@ def test_rejected_rows_are_listed_and_refuse_the_import(ask: Run, brand: str, tm
     assert skipped.status == 0
     assert "1 added, 0 changed, 0 removed, 0 unchanged; 25 rejected" in skipped.out
     assert "  and 5 more" in skipped.out
+
+
+def test_an_import_that_is_cut_off_after_the_file_was_sent_says_so(run: Run, tmp_path: Path) -> None:
+    class Ends(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            found = b""
+            while not found.endswith(b"\r\n0\r\n\r\n"):  # the last chunk
+                found += self.request.recv(65536)
+
+    file = tmp_path / "one.csv"
+    file.write_text(f"{HEADER}a,Near,48.86,2.35,\n")
+    with socketserver.TCPServer(("127.0.0.1", 0), Ends) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        command = ("stores", "import", "acme", str(file), "--url", url, "--admin-key", ADMIN_KEY)
+        ran = run(*command)
+        assert (ran.status, "import again to be sure" in ran.err) == (1, True), ran
+        assert "again" not in run(*command, "--dry-run").err
+        server.shutdown()
+    ran = run(*command)
+    assert "again" not in ran.err, "nothing was sent"
+
+
+def test_merge_export_and_report(ask: Run, brand: str, tmp_path: Path) -> None:
+    one, two, said = tmp_path / "one.csv", tmp_path / "two.csv", tmp_path / "said.csv"
+    one.write_text(f"{HEADER}a,Near,48.86,2.35,\nb,Far,50,2.35,\n")
+    two.write_text(f"{HEADER}b,Far,51,2.35,\nc,Gulf,0,0,wifi\n")
+    assert ask("stores", "import", brand, str(one)).status == 0
+    ran = ask("stores", "import", brand, str(two), "--merge", "--report", str(said))
+    assert ran.out.startswith(f"{brand}: 1 added, 1 changed, 0 removed, 1 unchanged; 0 rejected, 1 warnings\n")
+    warned = 'warnings,3,lat,"0, 0 is in the Gulf of Guinea: is the point missing?"'
+    assert said.read_text().splitlines() == ["kind,row,field,message", warned]
+    for name in ("all.csv", "all.geojson", "all.geojson.gz"):
+        file = tmp_path / name
+        assert ask("stores", "export", brand, str(file)).out.startswith(f"{brand}: ")
+        again = ask("stores", "import", brand, str(file)).out
+        assert again.startswith(f"{brand}: 0 added, 0 changed, 0 removed, 3 unchanged; 0 rejected")
+    assert ask("stores", "export", brand, str(tmp_path / "all.xlsx")).status == 2
+    gone = ask("stores", "export", "no-such-brand", str(tmp_path / "none.csv"))
+    assert (gone.status, gone.err.count("\n"), (tmp_path / "none.csv").exists()) == (1, 1, False)
 
 
 def test_files_that_are_not_what_they_say_change_nothing(ask: Run, brand: str, tmp_path: Path) -> None:

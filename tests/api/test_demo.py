@@ -35,8 +35,8 @@ from discovery.shake import ShakeRequest
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.store.embedded import EmbeddedServer
-from discovery.stores.finder import Question
 from discovery.stores.importers import read_stores
+from discovery.stores.question import Question
 from geo import sphere
 from geo.privacy import ExactPoint
 from tests.api.demo_service import NEAR, PEOPLE
@@ -244,7 +244,7 @@ async def test_a_ready_world_gives_you_people_friends_stores_and_a_bottle(demo: 
     assert hive.settings.view(YOU).bottles
     picked = await hive.bottles.pick(YOU, "pick")
     assert picked.bottle is not None
-    found = json.loads(hive.stores.nearest(shop.BRAND, Question(YOU_LAT, YOU_LON, 0, 5, None, False, ())))
+    found = json.loads(await hive.stores.reads.nearest(shop.BRAND, Question(YOU_LAT, YOU_LON, 0), 0))
     assert len(found["features"]) == 5
     key = run.brand_key(run.key_file(demo.settings))
     assert key is not None

@@ -24,6 +24,7 @@ POINT = {"lat": PARIS[0], "lon": PARIS[1]}
 BOTTLE = "0" * 32
 STORES = b'store_id,lat,lon,services,opening_hours\na,1,1,wifi,"Mo-Fr 09:00-17:00; PH off"\nc,48.85,2.35,wifi,24/7\n'
 IMPORT = b"store_id,lat,lon\nb,2,2\n"
+IMPORTS = ("put_stores", "patch_stores", "post_nearest_csv")
 PUBLIC, USER, OPERATOR, BRAND = "public", "user", "operator", "brand"
 
 
@@ -96,13 +97,74 @@ ROUTES: dict[str, Row] = {
     "get_status": Row(OPERATOR, "/v1/app/status"),
     "put_brand": Row(OPERATOR, "/v1/brands/acme", {"name": "Acme", "website": "https://acme.example"}),
     "post_key": Row(OPERATOR, "/v1/brands/acme/keys", {"kind": "secret"}),
+    "get_keys": Row(OPERATOR, "/v1/brands/acme/keys"),
+    "delete_key": Row(OPERATOR, "/v1/brands/acme/keys/k_none"),
+    "preflight": Row(PUBLIC, "/v1/brands/acme/stores/nearest"),
     "put_stores": Row(BRAND, "/v1/brands/acme/stores?dry_run=true&on_error=skip"),
+    "patch_stores": Row(BRAND, "/v1/brands/acme/stores?dry_run=true&on_error=skip"),
+    "export_stores": Row(BRAND, "/v1/brands/acme/export?format=csv"),
+    "put_store": Row(
+        BRAND,
+        "/v1/brands/acme/stores/z",
+        {
+            "type": "Feature",
+            "id": "z",
+            "geometry": {"type": "Point", "coordinates": [2.35, 48.85]},
+            "properties": {"name": "Z", "services": ["wifi"]},
+        },
+    ),
+    "delete_store": Row(BRAND, "/v1/brands/acme/stores/z"),
     "post_nearest": Row(
         BRAND,
         "/v1/brands/acme/stores/nearest",
-        {**POINT, "limit": 3, "max_distance_m": 1e6, "open": "2026-11-22T08:00:00Z", "services": ["wifi"]},
+        {
+            **POINT,
+            "coord_type": "wgs84",
+            "limit": 3,
+            "max_distance_m": 1e6,
+            "min_distance_m": 0,
+            "open": "on_arrival",
+            "speed_kmh": 50,
+            "services": ["wifi"],
+            "tags": {"a": "b", "c": None},
+            "without_services": ["x"],
+            "without_tags": {"d": "e"},
+            "q": "word",
+            "in_zone": True,
+            "fields": ["name", "open"],
+            "explain": True,
+        },
     ),
-    "get_nearest": Row(BRAND, "/v1/brands/acme/stores/nearest?lat=1&lon=1&limit=3&open=now&services=wifi"),
+    "post_nearest_csv": Row(
+        BRAND,
+        "/v1/brands/acme/stores/nearest?limit=3&max_distance_m=9&min_distance_m=1&open=on_arrival&speed_kmh=5&services=wifi",
+    ),
+    "get_nearest": Row(
+        BRAND,
+        "/v1/brands/acme/stores/nearest?lat=1&lon=1&coord_type=bd09&limit=3&max_distance_m=9&min_distance_m=1&open=on_arrival"
+        "&speed_kmh=5&services=wifi&tags=a=b&q=word&in_zone=true&fields=name",
+    ),
+    "post_serving": Row(
+        BRAND,
+        "/v1/brands/acme/stores/serving",
+        {**POINT, "coord_type": "gcj02", "limit": 3, "open": "now", "services": ["wifi"], "fields": ["name"]},
+    ),
+    "get_stores": Row(
+        BRAND, "/v1/brands/acme/stores?bbox=170,-10,-170,10&tag=a&services=wifi&q=word&open=now&fields=name&limit=9"
+    ),
+    "complete_stores": Row(BRAND, "/v1/brands/acme/stores/search?q=wo&limit=3"),
+    "get_cell": Row(BRAND, "/v1/brands/acme/stores/cell/871fb4662ffffff"),
+    "get_demand": Row(BRAND, "/v1/brands/acme/demand?from=2026-11-20&to=2026-11-21&resolution=6&format=csv"),
+    "get_next_places": Row(
+        BRAND, "/v1/brands/acme/demand/next?from=2026-11-20&to=2026-11-21&resolution=6&limit=3&format=csv"
+    ),
+    "put_zone": Row(
+        BRAND,
+        "/v1/brands/acme/stores/a/zone",
+        {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 2], [0, 0]]], "bbox": [0, 0, 2, 2]},
+    ),
+    "get_zone": Row(BRAND, "/v1/brands/acme/stores/a/zone"),
+    "delete_zone": Row(BRAND, "/v1/brands/acme/stores/a/zone"),
     "get_store": Row(BRAND, "/v1/brands/acme/stores/a"),
     "export_me": Row(USER, "/v1/me/export"),
     "delete_user": Row(OPERATOR, "/v1/app/users/x"),
@@ -134,14 +196,14 @@ class Town:
         row, route = ROUTES[name], self.routes[name]
         default_who = {PUBLIC: "none"}.get(row.who, "own brand" if row.who == BRAND else row.who)
         options: dict[str, Any] = {"headers": {"Idempotency-Key": f"key-{name}"}}
-        if name == "put_stores":
+        if name in IMPORTS:
             options["content"] = IMPORT
             options["headers"]["Content-Type"] = "text/csv"
         elif row.body is not None:
             options["json"] = row.body
         if "json" in more or "content" in more:
             options.pop("json", None)
-        if "content" in more and name != "put_stores":
+        if "content" in more and name not in IMPORTS:
             options["headers"]["Content-Type"] = "application/json"
         method = next(iter(route.methods or ()))
         url = more.pop("url", row.path)
@@ -157,6 +219,7 @@ async def town(world: World) -> AsyncIterator[Town]:
             keys[brand] = (await operator.post(f"/v1/brands/{brand}/keys", json={"kind": "secret"})).json()["key"]
         imported = await operator.put("/v1/brands/acme/stores", content=STORES, headers={"Content-Type": "text/csv"})
         assert imported.status_code == 200
+        await world.hive.demand_days.publish()
     await world.place("ann", *PARIS)
     clients = {
         "none": world._client({}),
@@ -210,7 +273,7 @@ async def test_the_valid_requests_are_valid(town: Town) -> None:
             refused[name] = answer.status_code
     # There is no such shake and no such bottle, and nothing is suspended.
     missing = ("get_shake", "throw_back", "reply", "block_other", "get_bottle", "delete_bottle")
-    assert refused == {**dict.fromkeys(missing, 404), "post_appeal": 409}
+    assert refused == {**dict.fromkeys(missing, 404), "post_appeal": 409, "delete_key": 404}
 
 
 async def test_a_refused_caller_changes_nothing(town: Town) -> None:
@@ -249,7 +312,7 @@ async def test_unknown_and_repeated_parameters_are_refused(town: Town, name: str
         assert [error["field"] for error in twice.json()["errors"]] == [parameter.partition("=")[0]]
 
 
-@pytest.mark.parametrize("name", [name for name in ROUTES if name != "put_stores"])
+@pytest.mark.parametrize("name", [name for name in ROUTES if name not in IMPORTS])
 async def test_unknown_fields_are_refused(town: Town, name: str) -> None:
     body = ROUTES[name].body
     answer = await town.ask(name, json={**(body or {}), "nonsense": 1})

@@ -346,6 +346,8 @@ NOBODY = (
     {"world", "workers", "demo_ready", "feed_lock", "leader", "fence", "leases", "checkpoint"}
     | {"sea_index", "sea_ends", "sea_operation"}
     | {"brands", "stores_changing", "brand_meta", "brand_keys", "brand_versions", "brand_current", "brand_chunk"}
+    | {"brand_zones", "brand_zone_order", "brand_usage"}
+    | {"demand_key", "demand_days", "demand_counts", "demand_searchers", "demand_rows"}
 )
 
 

@@ -187,6 +187,81 @@ async def _three_common_edges(service: Service) -> list[tuple[int, dict[str, str
         await asyncio.sleep(0.2)
 
 
+# --- keys of brands ---
+
+
+class Shop:
+    """A brand whose keys two workers make, end and count."""
+
+    def __init__(self, service: Service, workers: list[Connection]) -> None:
+        self.workers = workers
+        self._operator = service.operator
+
+    async def make(self, by: Connection, **more: Any) -> tuple[str, str]:
+        answer = await by.ask("POST", "/v1/brands/shop/keys", {"kind": "secret", **more}, self._operator)
+        return (made := answer.ok(201))["key_id"], made["key"]
+
+    async def revoke(self, by: Connection, key_id: str) -> None:
+        assert (await by.ask("DELETE", f"/v1/brands/shop/keys/{key_id}", headers=self._operator)).status == 204
+
+    async def statuses(self, key: str) -> list[int]:
+        """Of a read with the key on each worker."""
+        headers = {"X-API-Key": key}
+        return [
+            (await worker.ask("GET", "/v1/brands/shop/stores/a", headers=headers)).status for worker in self.workers
+        ]
+
+    async def used(self, key_id: str) -> int:
+        listed = (await self.workers[0].ask("GET", "/v1/brands/shop/keys", headers=self._operator)).ok()["keys"]
+        return sum(day["requests"] for key in listed if key["key_id"] == key_id for day in key["usage"])
+
+
+@asynccontextmanager
+async def shop_of(service: Service) -> AsyncIterator[Shop]:
+    async with service.by_worker() as groups:
+        workers = [group[0] for group in groups]
+        (await workers[0].ask("PUT", "/v1/brands/shop", {"name": "Shop"}, service.operator)).ok()
+        headers = service.operator | {"Content-Type": "text/csv"}
+        (await workers[0].ask("PUT", "/v1/brands/shop/stores", b"store_id,lat,lon\na,1,1\n", headers)).ok()
+        yield Shop(service, workers)
+
+
+async def test_a_key_is_taken_and_refused_by_both_workers_from_the_answer_on(service: Service) -> None:
+    """Rotation, over and over: the next key is made by one worker, the last one ended by the other."""
+    async with shop_of(service) as shop:
+        old_id, old = await shop.make(shop.workers[0])
+        for turn in range(8):
+            new_id, new = await shop.make(shop.workers[turn % 2])
+            assert [await shop.statuses(key) for key in (old, new)] == [[200, 200], [200, 200]]
+            await shop.revoke(shop.workers[(turn + turn // 2) % 2], old_id)
+            assert [await shop.statuses(key) for key in (old, new)] == [[401, 401], [200, 200]]
+            old_id, old = new_id, new
+        body = {"kind": "secret"}
+        asked = [worker.ask("POST", "/v1/brands/shop/keys", body, service.operator) for worker in shop.workers]
+        assert sorted(answer.status for answer in await asyncio.gather(*asked)) == [201, 409]
+
+
+async def test_a_quota_is_of_both_workers_together(service: Service) -> None:
+    async with shop_of(service) as shop:
+        for key in (await shop.workers[0].ask("GET", "/v1/brands/shop/keys", headers=service.operator)).ok()["keys"]:
+            await shop.revoke(shop.workers[0], key["key_id"])
+        key_id, key = await shop.make(shop.workers[0], quota_per_day=10)
+        _, other = await shop.make(shop.workers[0])
+        for _ in range(5):
+            assert await shop.statuses(key) == [200, 200]
+        answered = 10
+        async with asyncio.timeout(10):
+            while (found := await shop.statuses(key)) != [429, 429]:  # each adds up once a second, and then knows
+                answered += found.count(200)
+                await asyncio.sleep(0.2)
+        assert await shop.statuses(other) == [200, 200]
+        async with asyncio.timeout(10):
+            while await shop.used(key_id) != answered:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert answered <= 10 + 2 * 15  # of the second or so between two counts, at 5 a second each
+        assert await shop.statuses(key) == [429, 429]
+
+
 async def test_metrics_tell_of_all_workers(service: Service) -> None:
     before = await asyncio.to_thread(_requests, service)
     async with service.by_worker() as ((one,), (other,)):

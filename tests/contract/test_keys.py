@@ -92,9 +92,17 @@ RULES = {
     "stores_changing": Rule("set", "never"),
     "brand_meta": Rule("hash", "never"),
     "brand_keys": Rule("hash", "never"),
+    "brand_usage": Rule("hash", "always", 92 * DAY_S),
+    "demand_key": Rule("string", "always", 2 * DAY_S),
+    "demand_days": Rule("hash", "never"),
+    "demand_counts": Rule("hash", "always", 3 * DAY_S),
+    "demand_searchers": Rule("set", "always", 3 * DAY_S),
+    "demand_rows": Rule("string", "always", 400 * DAY_S),
     "brand_versions": Rule("string", "never"),
     "brand_current": Rule("hash", "never"),
     "brand_chunk": Rule("string", "sometimes", HOUR_S),
+    "brand_zones": Rule("hash", "never"),
+    "brand_zone_order": Rule("zset", "never"),
 }
 
 _ID = r"[A-Za-z0-9][A-Za-z0-9._:@|=+-]{0,127}"
@@ -112,6 +120,7 @@ PARAMETERS = {
     "operation_hash": _HEX_32,
     "quota_name": _HEX_32,
     "brand": _ID,
+    "day": r"\d+",
 }
 NO_KEYS = {"shard_tag", "Shards.of", "Shards.all"}
 
@@ -307,8 +316,16 @@ async def run_stores(product: Product) -> None:
     stores = product.workers[0].hive.stores
     await stores.put_brand("acme", "Acme")
     await stores.new_key("acme")
+    stores.usage.charge("acme", "k_1", None)
+    await stores.usage.flush()
+    hive = product.workers[0].hive
+    await hive.demand.flush()
+    hive.demand.note("acme", 1.0, 1.0, ["wifi"], "somebody")
+    await hive.demand.flush()
+    await product.state.call("SET", keys.demand_rows("acme", 1), b"x", "EX", HOUR_S)
     for lat in (1, 2):
         await stores.import_stores("acme", "text/csv", io.BytesIO(b"store_id,lat,lon\na,%d,1\n" % lat))
+    await stores.put_zone("acme", "a", {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 3], [0, 0]]]})
     await shelves.write_set(product.state, "acme", [b"left behind"])
     await Changing(product.state, os.urandom).begin("acme")
 

@@ -34,7 +34,7 @@ class Chain:
     ids: list[str] = field(default_factory=list)
     points: list[tuple[float, float]] = field(default_factory=list)
     rejected: list[int] = field(default_factory=list)
-    warned: dict[str, list[int]] = field(default_factory=lambda: {"store_id": [], "name": []})
+    warned: dict[str, list[int]] = field(default_factory=lambda: {"store_id": [], "name": [], "lat": []})
 
     def nearest(self, lat: float, lon: float, count: int) -> list[float]:
         """Distances (m) of the ``count`` nearest, by looking at every store."""
@@ -101,6 +101,7 @@ def _write(folder: Path, brand: str, name: str, found: list[dict[str, str]]) -> 
 def _expect(chain: Chain, found: Iterable[dict[str, str]]) -> None:
     """Fill in what the import must make of ``found``: no value of the source spans two lines."""
     seen: set[str] = set()
+    points: set[tuple[float, float]] = set()
     for line, row in enumerate(found, start=2):
         store_id = _id(row)
         if store_id != row["store_id"]:
@@ -114,6 +115,9 @@ def _expect(chain: Chain, found: Iterable[dict[str, str]]) -> None:
         seen.add(store_id)
         chain.ids.append(store_id)
         chain.points.append((float(row["lat"]), float(row["lon"])))
+        if chain.points[-1] in points:
+            chain.warned["lat"].append(line)
+        points.add(chain.points[-1])
 
 
 def _id(row: dict[str, str]) -> str:

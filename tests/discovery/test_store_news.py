@@ -4,17 +4,20 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import Any
 
 import orjson
 import pytest
 import pytest_asyncio
 
+from discovery.errors import StateAway
 from discovery.hive import Hive, Rules
 from discovery.store import keys
 from discovery.store.client import State
+from discovery.store.embedded import EmbeddedServer
 from discovery.store.writer import append
-from discovery.stores import shelves
+from discovery.stores import news, shelves
 from tests.world import SECRET
 
 EPOCH_MS = 60_000
@@ -86,3 +89,68 @@ async def test_news_of_a_restored_shard_are_loaded_before_it_says_so(
     brands.go_on.set()
     await until(lambda: hive.store_news.loaded(0) >= entry)
     assert hive.catalogue.find("shop") is not None
+
+
+TWO_STORES = b"store_id,name,lat,lon\na,A,1,1\nb,B,2,2\n"
+
+
+@pytest_asyncio.fixture
+async def other(hive: Hive, state_server: EmbeddedServer) -> AsyncIterator[Hive]:
+    """A second worker, beside ``hive``; both know the brand "shop"."""
+    draws = random.Random(4)
+    client = State(state_server.url)
+    await client.open()
+    other = Hive(client, SECRET, Rules(), lambda: draws.getrandbits(32), draws.randbytes, time.monotonic)
+    await other.start(2)
+    other.keep_house(EPOCH_MS)
+    await until(lambda: other.ready()[0])
+    await hive.stores.put_brand("shop", "Shop")
+    yield other
+    await other.stop()
+    await client.close()
+
+
+async def test_an_import_is_in_while_another_worker_still_loads(
+    hive: Hive, other: Hive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody need guess: the answer says that the new set is in, and who is late has it as soon as it can."""
+    monkeypatch.setattr(news, "_EVERYWHERE_LEAST_S", 0.3)
+    slow = Held(other.state, keys.brand_chunk("shop", 1, 0), monkeypatch)
+    report = await hive.stores.import_stores("shop", "text/csv", BytesIO(TWO_STORES))
+    assert (slow.waiting, report.everywhere, report.difference.added) == (1, False, 2)
+    assert [(note["row"], "has not loaded" in str(note["message"])) for note in report.warnings] == [(0, True)]
+    assert (hive.catalogue.brand("shop").version, other.catalogue.brand("shop").version) == (1, 0)
+    with pytest.raises(StateAway) as away:  # one store has no report to say it in
+        await hive.stores.remove_store("shop", "a")
+    assert away.value.outcome_unknown
+    slow.go_on.set()
+    await until(lambda: other.catalogue.brand("shop").version == 2)
+    assert (len(other.catalogue.brand("shop").stores), other.catalogue.held()) == (1, 1)
+
+
+async def test_the_more_stores_the_longer_workers_may_load(
+    hive: Hive, other: Hive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "_EVERYWHERE_LEAST_S", 0.1)
+    monkeypatch.setattr(news, "_EVERYWHERE_EACH_S", 2.0)
+    slow = Held(other.state, keys.brand_chunk("shop", 1, 0), monkeypatch)
+    importing = asyncio.create_task(hive.stores.import_stores("shop", "text/csv", BytesIO(TWO_STORES)))
+    await until(lambda: slow.waiting)
+    await asyncio.sleep(0.5)
+    assert not importing.done()
+    slow.go_on.set()
+    report = await importing
+    assert (report.everywhere, report.warnings) == (True, [])
+    assert len(other.catalogue.brand("shop").stores) == 2
+
+
+async def test_an_import_whose_swap_is_not_answered_is_unknown(
+    hive: Hive, other: Hive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any) -> None:
+        raise StateAway(outcome_unknown=True)
+
+    monkeypatch.setattr(shelves, "make_current", silent)
+    with pytest.raises(StateAway):
+        await hive.stores.import_stores("shop", "text/csv", BytesIO(TWO_STORES))
+    assert (hive.catalogue.brand("shop").version, other.catalogue.brand("shop").version) == (0, 0)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.errors import Invalid
-from discovery.stores.finder import Question, answer, fallback, nearest
+from discovery.stores.finder import answer, fallback, nearest
 from discovery.stores.importers import read_stores
+from discovery.stores.question import Question
 from discovery.stores.store_set import StoreSet
 from geo.sphere import great_circle_m
 from tests.naive_stores import NaiveStore, nearest_stores

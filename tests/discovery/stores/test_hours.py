@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from discovery.stores import hours
-from discovery.stores.finder import rfc3339
+from discovery.stores.cards import rfc3339
 from discovery.stores.hours import HoursTable, OpenState, hours_key, state_at
 
 PARIS = (48.8566, 2.3522)

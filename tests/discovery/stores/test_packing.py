@@ -5,9 +5,10 @@ import random
 
 import pytest
 
+from discovery.stores.changes import Difference, difference
 from discovery.stores.importers import read_stores
 from discovery.stores.packing import MAX_CHUNK_BYTES, empty_set, pack, unpack
-from discovery.stores.store_set import Difference, StoreSet, difference
+from discovery.stores.store_set import StoreSet
 
 
 def stores_of(lines: list[str]) -> StoreSet:

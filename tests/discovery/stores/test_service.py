@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.errors import Conflict, ImportRefused, Invalid, NotAvailable, NotFound
+from discovery.errors import Conflict, ImportRefused, Invalid, NotFound
 from discovery.store import keys
 from discovery.store.client import State
 from discovery.stores import shelves
+from discovery.stores.brand_keys import base62
 from discovery.stores.catalogue import Catalogue
-from discovery.stores.finder import Question
 from discovery.stores.packing import pack
-from discovery.stores.service import Stores, base62
+from discovery.stores.question import Question
+from discovery.stores.service import Stores
 
 ONE = b"store_id,name,lat,lon\na,A,1,1\n"
 TWO = b"store_id,name,lat,lon\na,A,1,1\nb,B,2,2\n"
@@ -63,10 +64,10 @@ async def test_a_brand_its_key_and_its_stores_are_seen_by_another_worker(make: M
         [key_id],
     )
     assert there.key_allows("acme", key)
-    assert there.get_store("acme", "b") == here.get_store("acme", "b")
-    assert json.loads(there.get_store("acme", "b"))["properties"]["name"] == "B"
+    assert there.reads.store("acme", "b") == here.reads.store("acme", "b")
+    assert json.loads(there.reads.store("acme", "b"))["properties"]["name"] == "B"
     question = Question(1.9, 1.9, 0)
-    assert there.nearest("acme", question) == here.nearest("acme", question)
+    assert await there.reads.nearest("acme", question, 0) == await here.reads.nearest("acme", question, 0)
 
 
 async def test_keys(make: Make, state: State) -> None:
@@ -101,17 +102,17 @@ async def test_what_is_refused(make: Make) -> None:
     for brand, name, website in [("a b", "A", None), ("acme", "  ", None), ("acme", "A", "javascript:1")]:
         with pytest.raises(Invalid):
             await stores.put_brand(brand, name, website)
-    with pytest.raises(NotAvailable):
+    with pytest.raises(Invalid):
         await stores.new_key("acme", "publishable")
     with pytest.raises(NotFound):
         await stores.new_key("nobody")
     with pytest.raises(NotFound):
         await stores.import_stores("nobody", "text/csv", io.BytesIO(ONE))
     with pytest.raises(NotFound):
-        stores.nearest("nobody", Question(0.0, 0.0, 0))
+        await stores.reads.nearest("nobody", Question(0.0, 0.0, 0), 0)
     with pytest.raises(NotFound):
-        stores.get_store("acme", "a")
-    assert json.loads(stores.nearest("acme", Question(0.0, 0.0, 0)))["features"] == []
+        stores.reads.store("acme", "a")
+    assert json.loads(await stores.reads.nearest("acme", Question(0.0, 0.0, 0), 0))["features"] == []
 
 
 async def test_rejected_rows_refuse_or_are_skipped(make: Make, state: State, announced: Announced) -> None:
@@ -124,7 +125,7 @@ async def test_rejected_rows_refuse_or_are_skipped(make: Make, state: State, ann
     rejected = [{"row": 3, "field": "lat", "message": "not a number of degrees such as 48.8566"}]
     assert refused.value.rejected == rejected
     with pytest.raises(Invalid):
-        await stores.import_stores("acme", "text/csv", io.BytesIO(b"lat;lon\n1;1\n"))
+        await stores.import_stores("acme", "text/csv", io.BytesIO(b"lat;name\n1;1\n"))
     assert (await state.call("DBSIZE"), len(announced)) == (before, told)
     report = await stores.import_stores("acme", "text/csv", io.BytesIO(BAD), "skip")
     assert (report.rejected, report.difference.unchanged, report.difference.added) == (rejected, 1, 0)

@@ -1,0 +1,1 @@
+"""The store finder over HTTP, beside an endpoint that does nothing."""
