@@ -59,7 +59,8 @@ class File:
 
     def _open_at(self, at_ms: int) -> NDArray[np.bool_]:
         opened: NDArray[np.bool_] = np.array([*(state_at(key, at_ms).state == "open" for key in self._keys), False])
-        return opened[self._hours]
+        rows_open: NDArray[np.bool_] = opened[self._hours]
+        return rows_open
 
     def _begins(self, start: str) -> NDArray[np.bool_]:
         mask = np.zeros(len(self.stores), dtype=np.bool_)
