@@ -54,7 +54,7 @@ class File:
         for row, one in enumerate(stores):
             for word in set(WORD.findall(plain(one.text))):
                 self._rows_of_words.setdefault(word, []).append(row)
-        self.open_at = lru_cache(self._open_at)
+        self.open_at = lru_cache(maxsize=None)(self._open_at)
         self.begins = lru_cache(self._begins)
 
     def _open_at(self, at_ms: int) -> NDArray[np.bool_]:
