@@ -22,7 +22,9 @@ MAY_IMPORT = {
 }
 # A journey is a client of the service, and signs tokens and calls as the command line does.
 CLIENT_SIDE = {"loadtest/locustfile.py": ("api.auth", "api.operator_client", "api.settings")}
-IN_PROCESS = "loadtest/state/"  # benchmarks of the state core run its hives themselves
+# Benchmarks of the state core run its hives themselves; that of the finder a whole application, with a route that does
+# nothing beside.
+IN_PROCESS = {"loadtest/state/": ("discovery",), "loadtest/finder/": ("discovery", "api")}
 # An exact point exists only inside the request that brought it: the type is made in geo, where a request is parsed, and
 # goes no further than the two acts that snap it.
 EXACT_POINT_MODULES = {
@@ -62,7 +64,8 @@ def imported(module: str) -> Iterator[str]:
 
 def _beyond(module: str) -> tuple[str, ...]:
     """What a module may import beyond its layer."""
-    return ("discovery",) if module.startswith(IN_PROCESS) else CLIENT_SIDE.get(module, ())
+    beyond = next((more for folder, more in IN_PROCESS.items() if module.startswith(folder)), ())
+    return beyond or CLIENT_SIDE.get(module, ())
 
 
 def functions(module: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -42,7 +42,8 @@ async def nothing(brand: BrandPath, body: NearestIn, access: BrandReader) -> Res
 
 
 async def serve(pipe: Connection, url: str, stores: int, seed: int) -> None:
-    """Sends (port, key, at, seconds of one call of the engine: f64 list) and serves until it is told to end."""
+    """Sends (port, key), then tells on ``processor`` the processor seconds of this process so far, on ``engine`` the
+    seconds of calls of the engine, and ends on ``end``."""
     logs.configure("info", "json")
     with tempfile.TemporaryDirectory(prefix="nearhive-bench-") as directory:
         async with worker(url) as hive:
@@ -59,9 +60,9 @@ async def serve(pipe: Connection, url: str, stores: int, seed: int) -> None:
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve([opened]))
             pipe.send((opened.getsockname()[1], key))
-            await received(pipe)
-            pipe.send(engine_seconds(hive.catalogue.brand(BRAND).stores, seed))
-            await received(pipe)
+            while (asked := await received(pipe)) != "end":
+                stores_held = hive.catalogue.brand(BRAND).stores
+                pipe.send(time.process_time() if asked == "processor" else engine_seconds(stores_held, seed))
             server.should_exit = True
             await serving
 

@@ -224,7 +224,7 @@ async def test_a_worker_short_of_memory_does_not_call_the_body_bad(where: str, m
     async with client(app_with(lambda app: app.include_router(router))) as http:
         monkeypatch.setattr(where, fails)
         answer = await http.put(
-            "/v1/things/a", content=b'{"lat": 1, "lon": 2}', headers={"content-type": "application/json"}
+            "/v1/things/a", content=b'{"lat": 1, "at": ":"}', headers={"content-type": "application/json"}
         )
         monkeypatch.undo()
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")

@@ -54,12 +54,13 @@ class File:
         for row, one in enumerate(stores):
             for word in set(WORD.findall(plain(one.text))):
                 self._rows_of_words.setdefault(word, []).append(row)
-        self.open_at = lru_cache(self._open_at)
+        self.open_at = lru_cache(maxsize=None)(self._open_at)
         self.begins = lru_cache(self._begins)
 
     def _open_at(self, at_ms: int) -> NDArray[np.bool_]:
         opened: NDArray[np.bool_] = np.array([*(state_at(key, at_ms).state == "open" for key in self._keys), False])
-        return opened[self._hours]
+        rows_open: NDArray[np.bool_] = opened[self._hours]
+        return rows_open
 
     def _begins(self, start: str) -> NDArray[np.bool_]:
         mask = np.zeros(len(self.stores), dtype=np.bool_)
