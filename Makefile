@@ -72,9 +72,10 @@ check: .venv/.packages ## Formatting, lint, strict types, layers
 	@.venv/bin/mypy
 	@.venv/bin/python -m pytest tests/test_layers.py
 
-bench: setup ## The engine and the state core beside their peers; writes docs/benchmarks.md (ARGS=--quick: the engine, quickly)
+bench: setup ## The engine, the state core and the store finder beside their peers; writes docs/benchmarks.md (ARGS=--quick: the engine, quickly)
 	@.venv/bin/python -m loadtest.engine $(ARGS)
 	@[ -n "$(ARGS)" ] || .venv/bin/python -m loadtest.state
+	@[ -n "$(ARGS)" ] || .venv/bin/python -m loadtest.finder
 
 bench-service: ## Requests a second of the whole service (not built yet)
 	@echo "make bench-service is not built yet; make bench measures the engine." >&2; exit 1

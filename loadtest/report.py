@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from loadtest import page
+from loadtest.missed import profile_of
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.json"
 ENGINE, STATE, FINDER = PARTS = ("engine", "state", "finder")
@@ -72,7 +73,7 @@ def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | 
     beside them; then write the page of the same name anew."""
     before = orjson.loads(out.read_bytes()) if out.exists() else {}
     others = [one for one in before.get("rows", []) if one.get("part", part) != part]
-    mine = [one | {"part": part} for one in rows]
+    mine = [_with_profile(one | {"part": part}) for one in rows]
     kept = {name: before[name] for name in PARTS if name in before and name != part}
     report = {
         "machine": machine(),
@@ -83,10 +84,22 @@ def write(rows: list[Row], seed: int, part: str = STATE, more: dict[str, Any] | 
         **kept,
         part: {"machine": machine(), "commit": commit(), "seed": seed} | (more or {}),
     }
+    _put(report, out)
+
+
+def _put(report: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     page.write(report, out.with_suffix(".md"))
     print(f"written: {_told(out)} and {_told(out.with_suffix('.md'))}")
+
+
+def _with_profile(row: Row) -> Row:
+    """A missed row says why; a profile that says NOT MEASURED came with the row."""
+    if row["met"]:
+        return {name: value for name, value in row.items() if name != "profile"}
+    measured = row["ours"] is not None
+    return row | {"profile": profile_of(row["work"])} if measured else row
 
 
 def _versions(*parts: dict[str, Any]) -> dict[str, str]:
@@ -121,3 +134,13 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty"], cwd=OUT.parent, capture_output=True, text=True, check=False
     )
     return told.stdout.strip()
+
+
+def explain(out: Path = OUT) -> None:
+    """Write JSON and page anew with the profiles as they stand by now."""
+    report = orjson.loads(out.read_bytes())
+    _put(report | {"rows": [_with_profile(one) for one in report["rows"]]}, out)
+
+
+if __name__ == "__main__":
+    explain()

@@ -16,7 +16,6 @@ from loadtest import report
 from loadtest.engine import lookups, memory, nearby, plots, points, rebuild, shakes, start, stores, worlds
 from loadtest.engine.comparison import Comparison
 from loadtest.engine.field import IN_PROCESS, Field, Servers, servers
-from loadtest.engine.missed import profile_of
 from loadtest.engine.ours import OurPeople
 from loadtest.engine.peers.geosearch import GeoSearch
 from loadtest.engine.peers.postgis import PostGIS
@@ -43,7 +42,7 @@ class Run:
         self._stores()
         self._shakes()
         self._say("start of a process")
-        self._keep(start.rows(self._kept(start.compare(self._scale))))
+        self.rows.extend(start.rows(self._kept(start.compare(self._scale))))
         self.rows.sort(key=lambda row: _order(row["work"]))
 
     def _fields(self) -> None:
@@ -58,7 +57,7 @@ class Run:
             if (one.work, one.world, one.size) == (nearby.WORK, _HEADLINE_WORLD, self._scale.headline)
         )  # fmt: skip
         at_sea = next(one for one in self.comparisons if one.work == nearby.OCEAN_WORK)
-        self._keep(nearby.rows(page, at_sea, flat, self._servers.missing))
+        self.rows.extend(nearby.rows(page, at_sea, flat, self._servers.missing))
 
     def _field(self, field: Field) -> None:
         scale = self._scale
@@ -70,7 +69,7 @@ class Run:
         self._crowds[field.size] = field.people
         if field.size == scale.headline:
             more = {radius_m: self._kept(lookups.compare(field, radius_m, scale)) for radius_m in lookups.MORE_RADII_M}
-            self._keep(lookups.rows(more | {lookups.RADIUS_M[field.world]: found}, self._servers.missing))
+            self.rows.extend(lookups.rows(more | {lookups.RADIUS_M[field.world]: found}, self._servers.missing))
             self._headline(field)
 
     def _headline(self, field: Field) -> None:
@@ -78,11 +77,11 @@ class Run:
         self._kept(nearby.ocean(field, scale, self._seed))
         self._say("rebuilds")
         built, ticked = rebuild.compare(field, scale, self._seed), rebuild.ticks(field.people, scale)
-        self._keep(rebuild.rows(self._kept(built), ticked))
-        self._keep(points.rows(self._kept(points.compare(field, scale))))
+        self.rows.extend(rebuild.rows(self._kept(built), ticked))
+        self.rows.extend(points.rows(self._kept(points.compare(field, scale))))
         self._say("memory")
         self.bytes_an_item = memory.measure(field, self._seed)
-        self._keep(memory.rows(field.size, self.bytes_an_item))
+        self.rows.extend(memory.rows(field.size, self.bytes_an_item))
 
     def _stores(self) -> None:
         self._say("stores")
@@ -91,7 +90,7 @@ class Run:
         batches = [stores.batch(catalogue, k) for k in stores.BATCH_OF]
         for each in (one, predicate, *batches):
             self._kept(each)
-        self._keep(stores.rows(one, predicate, batches))
+        self.rows.extend(stores.rows(one, predicate, batches))
 
     def _shakes(self) -> None:
         self._say("shakes")
@@ -103,16 +102,11 @@ class Run:
             )
             for world, count in feeds.items()
         ]  # fmt: skip
-        self._keep(shakes.rows(found, self._servers.missing))
+        self.rows.extend(shakes.rows(found, self._servers.missing))
 
     def _kept(self, comparison: Comparison) -> Comparison:
         self.comparisons.append(comparison)
         return comparison
-
-    def _keep(self, rows: list[report.Row]) -> None:
-        self.rows += [
-            row if row["met"] or "profile" in row else row | {"profile": profile_of(row["work"])} for row in rows
-        ]
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._started_s:6.0f} s  {what}", flush=True)

@@ -10,11 +10,11 @@ import numpy as np
 import orjson
 import pytest
 
-from loadtest import report
-from loadtest.engine import lookups, memory, missed, nearby, points, rebuild, shakes, start, stores, worlds
+from loadtest import missed, report
+from loadtest.engine import lookups, memory, nearby, points, rebuild, shakes, start, stores, worlds
 from loadtest.engine.exact import Exact, Unequal, check_nearest
 from loadtest.engine.field import IN_PROCESS, Field, Servers
-from loadtest.engine.scale import FULL, TINY
+from loadtest.engine.scale import TINY
 from loadtest.engine.timing import single_calls
 
 # The run takes half a minute on a quiet machine.
@@ -96,14 +96,16 @@ def test_a_part_replaces_its_own_rows_only(written: Path, tmp_path: Path) -> Non
     for _ in range(2):
         report.write([row], 3, out=out)
     found = orjson.loads(out.read_bytes())
-    assert found["rows"] == [*told(written)["rows"], row | {"part": report.STATE}]
+    assert found["rows"] == [*told(written)["rows"], row | {"part": report.STATE, "profile": missed.NOT_LOOKED_INTO}]
     assert found["engine"] == told(written)["engine"]
     assert "| updates |" in out.with_suffix(".md").read_text("utf-8")
 
 
-def test_profiles_are_of_works_that_exist() -> None:
-    full = STARTS_OF_WORKS | {stores.batch_work(k, FULL.batch) for k in stores.BATCH_OF}
-    assert set(missed.PROFILES) <= full | {rebuild.TICKS_WORK.format(FULL.rebuilds)}
+def test_the_committed_page_says_why_of_each_row_missed() -> None:
+    rows = orjson.loads(report.OUT.read_bytes())["rows"]
+    assert set(missed.PROFILES) <= {row["work"] for row in rows}
+    assert [row["work"] for row in rows if row.get("profile") == missed.NOT_LOOKED_INTO] == []
+    assert report.OUT.with_suffix(".md").is_file()
 
 
 @pytest.fixture(scope="module")

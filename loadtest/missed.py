@@ -1,6 +1,7 @@
 """Rows that miss their goal: the profile that shows why, and what was tried. By the row's work; written by hand.
 
-``report`` puts the text into a row that is missed, and leaves it out of one that is met.
+``report.write`` puts the text into a row that is missed, and leaves it out of one that is met. After a text was
+changed, ``python -m loadtest.report`` writes JSON and page anew from what was measured.
 """
 
 PROFILES: dict[str, str] = {}
