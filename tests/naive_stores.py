@@ -55,7 +55,7 @@ def nearest_stores(
 def fits(store: NaiveStore, question: Question, distance_m: float) -> bool:
     """Whether a store answers a question, each condition looked at by itself; zones are left out."""
     wanted, tags = question.all_wanted(), dict(store.tags)
-    words = re.findall(r"[^\W_]+", "".join(f" {c} " if is_word_itself(c) else c for c in plain(store.text)))
+    words = words_of(store.text)
     return (
         question.min_distance_m <= distance_m <= (question.max_distance_m or math.inf)
         and set(wanted.services) <= store.services
@@ -65,6 +65,11 @@ def fits(store: NaiveStore, question: Question, distance_m: float) -> bool:
         and all(any(word.startswith(start) for word in words) for start in wanted.words)
         and (not question.only_open or state_at(store.key, question.instant_ms(distance_m)).state == "open")
     )
+
+
+def words_of(text: str) -> list[str]:
+    """The words that a question's words are compared with."""
+    return re.findall(r"[^\W_]+", "".join(f" {c} " if is_word_itself(c) else c for c in plain(text)))
 
 
 def is_word_itself(char: str) -> bool:

@@ -19,7 +19,7 @@ from discovery.stores.hours import hours_key, state_at
 from discovery.stores.question import Question, Wanted
 from discovery.stores.timelines import DAY_MS, Timelines
 from tests.data.real import rows
-from tests.naive_stores import EARTH_RADIUS_M, NaiveStore, plain
+from tests.naive_stores import EARTH_RADIUS_M, NaiveStore, plain, words_of
 from tests.service import Connection, Service, for_all, serving
 
 pytestmark = pytest.mark.timeout(3000)
@@ -29,7 +29,6 @@ FILES = {
     "chains": ("stores/us_chains_2024.csv.gz", 191_806),
     "osm": ("stores/osm_poi_munich_isleofman.csv.gz", 10_456),
 }
-WORD = re.compile(r"[^\W_]+")
 COLUMNS = ["store_id", "name", "city", "country", "lat", "lon", "opening_hours", "timezone", "services", "tags"]
 QUESTIONS = 500  # of each file, ten times as many nightly
 QUESTIONS_AN_INSTANT = 25  # who is open is found out by asking the hours package for each
@@ -52,7 +51,7 @@ class File:
         self._keys, self._hours = keys, np.array([-1 if one.key is None else numbers[one.key] for one in stores])
         self._rows_of_words: dict[str, list[int]] = {}
         for row, one in enumerate(stores):
-            for word in set(WORD.findall(plain(one.text))):
+            for word in set(words_of(one.text)):
                 self._rows_of_words.setdefault(word, []).append(row)
         self.open_at = lru_cache(maxsize=None)(self._open_at)
         self.begins = lru_cache(self._begins)
