@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -93,3 +94,29 @@ def naive_states_at(
         since = max(since, starts[begun[-1]])
         until = min([until, *(starts[i] for i in range(first, last) if starts[i] > at_ms)])
     return found, (int(since), int(until))
+
+
+def rows_in_box(lats: Sequence[float], lons: Sequence[float], box: tuple[float, float, float, float]) -> list[int]:
+    """Rows inside (west, south, east, north), edges included; the longitudes 180 and -180 are one."""
+    west, south, east, north = box
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    found = []
+    for row, (lat, lon) in enumerate(zip(lats, lons, strict=True)):
+        names = {lon, -lon} if abs(lon) == 180.0 else {lon}
+        if south <= lat <= north and any(low <= name <= high for low, high in spans for name in names):
+            found.append(row)
+    return found
+
+
+def nearest_over_a_net(
+    corners: Sequence[Sequence[float]], points: Sequence[Sequence[float]], k: int, meshes: int = 100
+) -> set[int]:
+    """All points among the k nearest of some point of a fine net in a triangle; unit vectors."""
+    found: set[int] = set()
+    for a in range(meshes + 1):
+        for b in range(meshes + 1 - a):
+            parts = (a, b, meshes - a - b)
+            at = [sum(part * corner[axis] for part, corner in zip(parts, corners, strict=True)) for axis in range(3)]
+            closeness = [sum(map(operator.mul, at, point)) for point in points]
+            found.update(sorted(range(len(points)), key=lambda number: -closeness[number])[:k])
+    return found

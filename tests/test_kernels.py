@@ -4,6 +4,7 @@ without the compiler, and on two threads as on one."""
 import importlib
 import os
 import pkgutil
+import random
 import re
 import subprocess
 import sys
@@ -19,19 +20,35 @@ import pytest
 from discovery.id_table import IdTable
 from discovery.shake_entries import NEARBY, Shake, pack_shakes
 from discovery.shake_fold import ShakeFold
+from discovery.stores.finder import listed, nearest
+from discovery.stores.question import Listing, Question, Wanted, words_wanted
 from geo import cells, kernels, privacy, sphere
+from geo.cell_nearest import nearest_in_cell
 from geo.crowd import BandsAround, Crowd
 from geo.places import Places
+from tests.discovery.stores.test_finding import NOON_MS, SERVICES, world
 from tests.discovery.test_presence import Both
 
 ROOT = Path(__file__).resolve().parent.parent
 GEO, SHAKES = "tests.geo.test_", "tests.discovery.test_shake_fold"
+STORES = "tests.discovery.stores.test_"
+_OF_ROWS = f"{STORES}timelines.test_kernels_of_rows_equal_their_slow_twins"
 
 # Of each kernel that Python calls, with the inner ones in it: its twin, and where the two are compared.
 TWINS = {
     "h3_capi.latlng_to_cells": ("naive_geo.cells_of", f"{GEO}cells.test_cells_agree_with_h3"),
     "h3_capi.cells_to_latlngs": ("naive_geo.centers", f"{GEO}cells.test_centers_and_distances"),
     "h3_capi.disk_rings": ("naive_geo.disk", f"{GEO}cells.test_disks_anywhere"),
+    "cell_nearest.nearest_of_some_point": (
+        "naive_stores.nearest_over_a_net",
+        f"{STORES}finding.test_the_cell_kernel_equals_its_slow_twin",
+    ),
+    "open_hours.distances_of_rows": ("naive_stores.haversine_m", _OF_ROWS),
+    "open_hours.rows_in_box": ("naive_stores.rows_in_box", _OF_ROWS),
+    "open_hours.states_of_rows": (
+        "naive_stores.naive_states_at",
+        f"{STORES}timelines.test_states_of_rows_equal_the_slow_twin",
+    ),
     "kdtree.build": ("naive_geo.tree_spans", f"{GEO}kdtree.test_every_node_covers_its_points"),
     "kdtree.flags_of": ("naive_geo.tree_spans", f"{GEO}kdtree.test_flags_name_the_allowed_points"),
     "kdtree.packed": ("naive_geo.nearest", f"{GEO}places.test_nearest_equals_brute_force"),
@@ -61,6 +78,8 @@ TWINS = {
     "sphere.unit_vectors": ("naive_geo.vector", f"{GEO}sphere.test_many_vectors_equal_the_twin"),
     "texts.siphash24_bytes": ("naive_geo.siphash24", "tests.discovery.test_id_table.test_the_hash_is_that_of_the_twin"),
 }
+_MOMENT = f"{STORES}timelines.test_kernels_equal_their_slow_twins"
+TWINS |= {f"open_hours.{name}": ("naive_stores.naive_states_at", _MOMENT) for name in ("states_at", "open_rows")}
 _IDS = "tests.discovery.test_id_table.test_ids_are_numbered_as_in_a_dict"
 TWINS |= {f"texts.{name}": ("naive_geo.number_texts", _IDS) for name in ("find_texts", "add_texts", "index_texts")}
 _PAGING = f"{GEO}crowd.test_paging_to_the_end_gives_every_shown_member_once_and_in_order"
@@ -141,9 +160,9 @@ def _crowd() -> None:
 
 
 def _built() -> Crowd:
-    random = np.random.default_rng(5)
-    lats, lons = np.degrees(np.arcsin(random.uniform(-1, 1, 1_000))), random.uniform(-180, 180, 1_000)
-    keys = random.integers(0, 2**64, 1_000, dtype=np.uint64)
+    rng = np.random.default_rng(5)
+    lats, lons = np.degrees(np.arcsin(rng.uniform(-1, 1, 1_000))), rng.uniform(-180, 180, 1_000)
+    keys = rng.integers(0, 2**64, 1_000, dtype=np.uint64)
     return Crowd(cells.cells_of(lats, lons, 7), keys, np.arange(1_000, dtype=np.int32))
 
 
@@ -151,6 +170,18 @@ def _places() -> None:
     places = Places([1.0, 2.0], [3.0, 4.0])
     assert places.nearest(1.0, 3.0, 1)[0].tolist() == [0]
     assert places.nearest_many([2.0], [4.0], 1)[0].tolist() == [[1]]
+
+
+def _stores() -> None:
+    stores, _ = world(random.Random(5), 2_500)
+    stores.windows.renew(NOON_MS)
+    rare = Wanted(words=words_wanted("sohne"), tags=(("kind", "bar"),), without_services=tuple(SERVICES[:2]))
+    for wanted in (Wanted(), rare):
+        question = Question(48.8, 2.3, NOON_MS, 100, only_open=True, wanted=wanted, speed_kmh=50.0)
+        assert nearest(stores, question)
+        assert nearest(stores, question._replace(speed_kmh=None))
+    assert listed(stores, Listing(NOON_MS, 7, (-180.0, -90.0, 180.0, 90.0)))[0]
+    assert nearest_in_cell(stores.places, stores.lats, stores.lons, int(cells.cell_of(48.8, 2.3, 7)), 5).size
 
 
 def _earth() -> None:
@@ -163,7 +194,7 @@ def _earth() -> None:
     privacy.snap(privacy.ExactPoint(1.0, 2.1), cell)
 
 
-ACTS: tuple[Callable[[], None], ...] = (_shakes, _presence, _ids, _crowd, _places, _earth)
+ACTS: tuple[Callable[[], None], ...] = (_shakes, _presence, _ids, _crowd, _places, _stores, _earth)
 # Called by other kernels alone, and by the test that compares it with its twin.
 WITHIN = {"texts.siphash24_bytes"}
 

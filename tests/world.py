@@ -103,7 +103,9 @@ async def open_world(state: State, data_dir: Path, start_ms: int = START_MS, **r
         SECRET,
         Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, **rules),
         lambda: draws.getrandbits(32),
-        random.Random(8).randbytes,  # apart: keys of the day are drawn when a loop wakes, at no fixed place in a history
+        random.Random(
+            8
+        ).randbytes,  # apart: keys of the day are drawn when a loop wakes, at no fixed place in a history
         time.monotonic,
     )
     await hive.start()

@@ -15,18 +15,20 @@ is given without being wanted is among the k nearest within ``least_chord`` of t
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
+
 # Squared chords of unit vectors have rounding errors below 1e-15; "nearer" is taken for true only beyond that.
 _ROUNDING = 4e-15
 _MOST_PAIRS = 256  # above so many candidates a triangle is cut at once: comparing all pairs costs more
 
 
-@njit("f8(f8[:, ::1], i8, f8[:, ::1], i8)", cache=True, nogil=True)
+@inner("f8(f8[:, ::1], i8, f8[:, ::1], i8)")
 def _chord2(points, i, corners, j):  # type: ignore[no-untyped-def]
     dx, dy, dz = points[i, 0] - corners[j, 0], points[i, 1] - corners[j, 1], points[i, 2] - corners[j, 2]
     return dx * dx + dy * dy + dz * dz
 
 
-@njit("void(f8[::1], i8[::1], i8, b1[::1])", cache=True, nogil=True)
+@inner("void(f8[::1], i8[::1], i8, b1[::1])")
 def _choose_best(chords2, candidates, k, chosen):  # type: ignore[no-untyped-def]
     """Mark the k nearest by (chord, row); candidates are in order of row."""
     found = 0
@@ -44,7 +46,7 @@ def _choose_best(chords2, candidates, k, chosen):  # type: ignore[no-untyped-def
         chosen[candidates[best[i]]] = True
 
 
-@njit("f8(f8[:, ::1], i8)", cache=True, nogil=True)
+@inner("f8(f8[:, ::1], i8)")
 def _kth_least_maximum(chords2, k):  # type: ignore[no-untyped-def]
     """The k-th least, over the candidates, of the greatest distance to a corner: some k are nearer than that
     everywhere. Beyond 90 degrees the greatest distance may lie inside a triangle; the margin covers one of 100 km."""
@@ -62,7 +64,7 @@ def _kth_least_maximum(chords2, k):  # type: ignore[no-untyped-def]
     return least[k - 1]
 
 
-@njit("b1(f8[:, ::1], i8[::1], i8, i8)", cache=True, nogil=True)
+@inner("b1(f8[:, ::1], i8[::1], i8, i8)")
 def _is_beaten(chords2, kept, i, k):  # type: ignore[no-untyped-def]
     """Whether k of the kept are nearer than ``i`` at all corners, or at the same place before it."""
     beaten_by = 0
@@ -77,7 +79,7 @@ def _is_beaten(chords2, kept, i, k):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit("f8[:, :, ::1](f8[:, ::1])", cache=True, nogil=True)
+@inner("f8[:, :, ::1](f8[:, ::1])")
 def _quarters(corners):  # type: ignore[no-untyped-def]
     """The four triangles between the corners and the middles of the sides, f64[4, 3, 3]."""
     middles = np.empty((3, 3))
@@ -91,7 +93,7 @@ def _quarters(corners):  # type: ignore[no-untyped-def]
     return parts
 
 
-@njit("void(f8[:, ::1], f8[:, ::1], i8[::1], i8, f8, b1[::1])", cache=True, nogil=True)
+@inner("void(f8[:, ::1], f8[:, ::1], i8[::1], i8, f8, b1[::1])")
 def _visit(corners, points, candidates, k, least_chord, chosen):  # type: ignore[no-untyped-def]
     m = candidates.size
     chords2 = np.empty((3, m))

@@ -9,6 +9,7 @@ In a set of rows, row r is bit r & 63 of word r >> 6.
 import numpy as np
 from numba import njit
 
+from geo.kernels.inner import inner
 from geo.kernels.knn import _metres, _vector
 
 _OPEN, _UNKNOWN = 1, 2
@@ -19,7 +20,7 @@ _FLOATS = "Array(f8, 1, 'C', readonly=True)"
 _TIMELINES = f"{_LONGS}, {_LONGS}, {_BYTES}"
 
 
-@njit(f"i8({_LONGS}, i8, i8, i8)", cache=True, nogil=True)
+@inner(f"i8({_LONGS}, i8, i8, i8)")
 def _entry_at(starts, low, high, at_ms):  # type: ignore[no-untyped-def]
     """The last entry of [low, high) that starts at or before ``at_ms``; ``low`` when none does."""
     while high - low > 1:

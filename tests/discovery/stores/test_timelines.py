@@ -10,7 +10,7 @@ from discovery.stores.cards import rfc3339
 from discovery.stores.hours import HoursKey, hours_key, state_at, states_between
 from discovery.stores.timelines import DAY_MS, Timelines, Windows
 from geo.kernels import open_hours as kernels
-from tests.naive_stores import naive_states_at
+from tests.naive_stores import haversine_m, naive_states_at, rows_in_box
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
@@ -170,3 +170,37 @@ def test_kernels_equal_their_slow_twins(seed: int) -> None:
         assert [row for row in range(192) if int(words[row // 64]) >> row % 64 & 1] == opened
         assert count == len(opened)
     assert kernels.states_at.signatures  # compiled, not a plain function
+
+
+def test_kernels_of_rows_equal_their_slow_twins(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lats = np.concatenate([rng.uniform(-90, 90, 300), [90.0, -90.0, 0.0, 0.0]])
+    lons = np.concatenate([rng.uniform(-180, 180, 300), [0.0, 180.0, 180.0, -180.0]])
+    rows = rng.integers(0, len(lats), 200)
+    for _ in range(20):
+        lat, lon = rng.uniform(-90, 90), rng.uniform(-180, 180)
+        _, metres = kernels.distances_of_rows(lat, lon, lats, lons, rows)
+        expected = [haversine_m(lat, lon, lats[row], lons[row]) for row in rows]
+        assert metres == pytest.approx(expected, rel=1e-9, abs=1e-3)
+    for _ in range(200):
+        (west, east), (south, north) = rng.choice([*lons, -180.0, 180.0], 2), np.sort(rng.choice(lats, 2))
+        words = np.zeros(5, dtype=np.uint64)
+        count = kernels.rows_in_box(lats, lons, west, south, east, north, words)
+        inside = [row for row in range(len(lats)) if int(words[row // 64]) >> row % 64 & 1]
+        assert inside == rows_in_box(lats.tolist(), lons.tolist(), (west, south, east, north))
+        assert count == len(inside)
+    assert kernels.rows_in_box.signatures
+
+
+def test_states_of_rows_equal_the_slow_twin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    offsets, starts = np.array([0, 2, 3, 6], np.int64), np.array([0, 40, 0, 0, 10, 70], np.int64)
+    states = rng.integers(0, 3, len(starts)).astype(np.uint8)
+    hours_rows = rng.integers(-1, 3, 80).astype(np.int32)
+    rows, times = rng.integers(0, 80, 500), rng.integers(0, 100, 500)
+    out = np.empty(len(rows), np.uint8)
+    kernels.states_of_rows(offsets, starts, states, hours_rows, rows, times, out)
+    for row, at_ms, state in zip(rows, times, out, strict=True):
+        each, _ = naive_states_at(offsets.tolist(), starts.tolist(), states.tolist(), int(at_ms), 100)
+        assert state == (each[hours_rows[row]] if hours_rows[row] >= 0 else 2)
+    assert kernels.states_of_rows.signatures
