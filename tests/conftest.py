@@ -2,9 +2,11 @@
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # Fixtures of all tests that need the state, on one footing or on each, or a whole world.
@@ -35,6 +37,14 @@ _PLACES = {_ROOT / name: place for place, name in enumerate(LONGEST_FIRST)}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest files first; the tests of one file stay together, in their order."""
     items.sort(key=lambda item: _PLACES.get(item.path, len(_PLACES)))
+
+
+@pytest.fixture(autouse=True)
+def _log_configuration() -> Iterator[None]:
+    """A command that a test calls in its own process chooses what is logged; the next test must not inherit it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

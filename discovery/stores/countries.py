@@ -26,8 +26,9 @@ _PARTS: Mapping[str, str] = {
     "FI": "AX",
     "NO": "SJ",
 }
-# Zones that zone.tab gives to one country: the north of Vietnam keeps Bangkok's time, and Crimea is claimed by two.
-_ALSO: Mapping[str, str] = {"Asia/Bangkok": "VN", "Europe/Simferopol": "RU"}
+# Zones that zone.tab gives to one country: the north of Vietnam keeps Bangkok's time, Kosovo Belgrade's, and Crimea is
+# claimed by two.
+_ALSO: Mapping[str, str] = {"Asia/Bangkok": "VN", "Europe/Belgrade": "XK", "Europe/Simferopol": "RU"}
 _PARTS_OF = {part: country for country, parts in _PARTS.items() for part in parts.split()}
 
 
