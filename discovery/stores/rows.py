@@ -73,7 +73,7 @@ class Findings:
 
     def warn_once(self, row: int, field: str, message: str) -> None:
         """The same at the first row only, for what many rows share: say so in ``message``."""
-        key = field[:_MAX_FIELD_CHARS], message
+        key = field[:_MAX_FIELD_CHARS] or '""', message  # a property may have the empty name
         if key not in self._said:
             self._said.add(key)
             self.warn(row, *key)

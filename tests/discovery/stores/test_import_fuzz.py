@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from discovery.errors import Invalid
@@ -189,6 +189,7 @@ GOOD: list[tuple[str, bytes]] = [
 
 @fuzzed
 @given(st.sampled_from(GOOD), st.integers(0, 400), st.integers(0, 12), st.binary(max_size=6))
+@example(GOOD[4], 2, 6, b"")  # a property without a name
 def test_good_files_with_bytes_changed(good: tuple[str, bytes], place: int, removed: int, put: bytes) -> None:
     kind, content = good
     place %= len(content)
