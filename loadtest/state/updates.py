@@ -192,7 +192,10 @@ async def geoadd_driver(pipe: Connection, url: str, load: Load) -> None:
             for who, _ in some:
                 lat, lon = walkers.move(who)
                 pipeline.geoadd("people", (lon, lat, f"p{who}"))
-            await pipeline.execute()
+            try:
+                await pipeline.execute()
+            except redis_asyncio.ConnectionError:  # the run is over, and so is the server
+                return
             for _, done in some:
                 done.set_result(None)
 
