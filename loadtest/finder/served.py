@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import logging
+import os
 import random
 import socket
 import tempfile
@@ -41,10 +43,18 @@ async def nothing(brand: BrandPath, body: NearestIn, access: BrandReader) -> Res
     return Response(b"{}")
 
 
+def _log_nowhere() -> None:
+    """Lines are made as in a service, and cost what they cost; nobody wants to see a hundred thousand of them."""
+    for handler in logging.getLogger().handlers:
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(Path(os.devnull).open("w"))  # noqa: SIM115 - as long as the process lives
+
+
 async def serve(pipe: Connection, url: str, stores: int, seed: int) -> None:
     """Sends (port, key), then tells on ``processor`` the processor seconds of this process so far, on ``engine`` the
     seconds of calls of the engine, and ends on ``end``."""
     logs.configure("info", "json")
+    _log_nowhere()
     with tempfile.TemporaryDirectory(prefix="nearhive-bench-") as directory:
         async with worker(url) as hive:
             await hive.stores.put_brand(BRAND, "Acme")
