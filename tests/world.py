@@ -98,14 +98,13 @@ async def open_world(state: State, data_dir: Path, start_ms: int = START_MS, **r
     """A started world at ``start_ms``; ``rules``: fields of ``Rules``."""
     settings = load_settings(data_dir=data_dir, epoch_s=EPOCH_MS // 1000)
     draws = random.Random(7)
+    apart = random.Random(70)  # for bytes: a key of the day is drawn when a loop wakes, at no fixed place in a history
     hive = Hive(
         state,
         SECRET,
         Rules(ticks_missed_after_s=math.inf, lease_valid_s=600.0, lease_dead_s=1200.0, **rules),
         lambda: draws.getrandbits(32),
-        random.Random(
-            8
-        ).randbytes,  # apart: keys of the day are drawn when a loop wakes, at no fixed place in a history
+        apart.randbytes,
         time.monotonic,
     )
     await hive.start()
