@@ -223,6 +223,12 @@ def field_errors(error: RequestValidationError | ValidationError) -> list[tuple[
     return [(_field(one["loc"]), _message(one)) for one in error.errors()]
 
 
+def is_short_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out; a thread needs some for its stack, and Python tells that by its words alone."""
+    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    return no_thread or isinstance(error, MemoryError)
+
+
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return problem_response("invalid", errors=field_errors(error)[:100])
@@ -230,8 +236,8 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, MemoryError):  # FastAPI calls whatever fails while it reads a body a bad one
-        raise error.__cause__
+    if is_short_of_memory(error.__cause__):  # FastAPI calls whatever fails while it reads a body a bad one
+        raise MemoryError from None
     code = _OF_STATUS.get(error.status_code)
     if code is None:
         code = "bad_request" if error.status_code < 500 else "internal"

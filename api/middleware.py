@@ -10,7 +10,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import HeadersTooLarge, NotReady, TooLarge, problem_response, refused_response
+from .errors import HeadersTooLarge, NotReady, TooLarge, is_short_of_memory, problem_response, refused_response
 from .metrics import Metrics
 from .publishable import ORIGIN_NOTED
 from .strict_json import IMPORT_BODY, LIST_BODY
@@ -109,13 +109,15 @@ class Envelope:
         try:
             exchange.check_size()
             await self._app(scope, exchange.receive, exchange.send)
-        except MemoryError:
-            await refused_response(NotReady("this worker is short of memory"))(scope, exchange.receive, exchange.send)
         except (HeadersTooLarge, TooLarge) as error:
             await refused_response(error)(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             exchange.status = exchange.status or CLIENT_GONE
         except Exception as error:
+            if is_short_of_memory(error) and not exchange.status:
+                short = refused_response(NotReady("this worker is short of memory"))
+                await short(scope, exchange.receive, exchange.send)
+                return
             _log.error("failure", request_id=exchange.request_id.decode(), exc_info=error)
             if exchange.status:  # the answer has begun: all that is left is to break it off, without the message
                 raise RuntimeError("the answer broke off") from None

@@ -228,3 +228,14 @@ async def test_a_worker_short_of_memory_does_not_call_the_body_bad(where: str, m
         )
         monkeypatch.undo()
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+
+
+async def test_no_memory_for_a_thread_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with client(app_with(lambda app: app.include_router(router))) as http:
+        monkeypatch.setattr("api.strict_json._PARSED_AT_ONCE", 4)
+        monkeypatch.setattr("asyncio.to_thread", fails)
+        answer = await http.put("/v1/things/a", content=b'{"lat": 1}', headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
