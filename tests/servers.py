@@ -22,7 +22,10 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 REDIS_PACKAGE = "redis-server"  # the Debian package of the one-server footing
-_PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients
+# Below those that the kernel gives to clients. Test processes that run side by side each have their own: between the
+# look and the start of a server another would take the same.
+_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(20_000 + _SIDE % 8, 32_000, 8)
 _POLL_S = 0.02
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: loading takes locks, so not after a fork
